@@ -1,0 +1,81 @@
+"""Cut work into blocks that fit the cache; a thread pool on NumPy, in order elsewhere.
+
+NumPy's element-wise loops use one core and release the interpreter, so blocks on a pool of
+threads use them all. BLAS is held to one thread inside the pool: its own pool would compete.
+"""
+
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+from typing import Any, TypeVar
+
+from threadpoolctl import ThreadpoolController
+
+from capsnp.errors import OptionError
+
+Block = TypeVar("Block")
+Result = TypeVar("Result")
+
+
+def n_threads() -> int:
+    """Threads to use: ``CAPSNP_NUM_THREADS``, else the cores this process may run on."""
+    asked = os.environ.get("CAPSNP_NUM_THREADS", "")
+    if not asked:
+        return (
+            len(os.sched_getaffinity(0))
+            if hasattr(os, "sched_getaffinity")
+            else os.cpu_count() or 1
+        )
+    if not asked.isdigit() or int(asked) < 1:
+        raise OptionError(f"CAPSNP_NUM_THREADS: expected a whole number from 1, got {asked!r}")
+    return int(asked)
+
+
+@cache
+def _pool(process: int, threads: int) -> ThreadPoolExecutor:  # noqa: ARG001  a fork needs its own
+    return ThreadPoolExecutor(threads, thread_name_prefix="capsnp")
+
+
+@cache
+def _blas() -> Any:
+    return ThreadpoolController()
+
+
+def slices(n: int, size: int) -> list[slice]:
+    """[0, n) cut into slices of at most `size`.
+
+    Examples
+    --------
+    >>> slices(5, 2)
+    [slice(0, 2, None), slice(2, 4, None), slice(4, 5, None)]
+    """
+    if size < 1:
+        raise OptionError(f"size: expected at least 1, got {size}")
+    return [slice(start, min(start + size, n)) for start in range(0, n, size)]
+
+
+def map_blocks(
+    function: Callable[[Block], Result], blocks: Iterable[Block], *, parallel: bool
+) -> list[Result]:
+    """The function of each block, in the blocks' order.
+
+    Parameters
+    ----------
+    function : callable
+        Must not call `map_blocks` in parallel itself.
+    blocks : iterable
+    parallel : bool
+        Use the thread pool: for NumPy arrays.
+
+    Returns
+    -------
+    list
+        The same for any number of threads.
+    """
+    blocks = list(blocks)
+    threads = min(n_threads(), len(blocks))
+    if not parallel or threads < 2:
+        return [function(block) for block in blocks]
+    with _blas().limit(limits=1, user_api="blas"):
+        return list(_pool(os.getpid(), threads).map(function, blocks))
