@@ -4,7 +4,7 @@ Letters: input capsules x_i (B, I, P), output capsules (B, J, D), weights W_ij (
 coefficients c_ij, which Algorithm 1 finds on the data and keeps for the reverse pass and the model.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from capsnp.backend import Array
 from capsnp.errors import ShapeError
@@ -144,7 +144,7 @@ def mix(x: Array, W: Array, c: Array, *, steps: int = 1, on: Array | None = None
     xp = expect_layer(x, W, c)
     expect_count("steps", steps)
     gate = gate_of(on, x, W.shape[1])
-    return _mix(coupling(xp, W, c), x, steps, gate)
+    return _mix(xp, coupling(xp, W, c), x, steps, gate)
 
 
 def cd_gradient(x: Array, W: Array, c: Array, *, steps: int = 1, on: Array | None = None) -> Array:
@@ -205,9 +205,9 @@ def cd_gradient(x: Array, W: Array, c: Array, *, steps: int = 1, on: Array | Non
     _expect_examples("x", x)
     gate = gate_of(on, x, W.shape[1])
     layer = coupling(xp, W, c)
-    mixing = _mix(layer, x, steps, gate)
-    data = gated(expert_gradient(mixing.z), gate)
-    model = gated(expert_gradient(mixing.z_model), gate)
+    mixing = _mix(xp, layer, x, steps, gate)
+    data = gated(xp, expert_gradient(mixing.z), gate)
+    model = gated(xp, expert_gradient(mixing.z_model), gate)
     return _mean_difference(layer, (x, data), (mixing.x_in, model))
 
 
@@ -266,37 +266,37 @@ def decoder_gradient(
     expect_code("x_out", x_out, U, batch=z_in.shape[0])
     _expect_examples("x_out", x_out)
     gate = gate_of(on, x_out, U.shape[0])
-    x_out = gated(x_out, gate)
+    x_out = gated(xp, x_out, gate)
     layer = coupling(xp, U, e)
     z_model = layer.forward(x_out)
-    x_model = gated(squash(layer.reverse(z_model)), gate)
+    x_model = gated(xp, squash(layer.reverse(z_model)), gate)
     return _mean_difference(
         layer, (x_out, expert_gradient(z_in)), (x_model, expert_gradient(z_model))
     )
 
 
 def gate_of(on: Array | None, like: Array, n_capsules: int) -> Array | None:
-    """The gate (B, J) as (B, J, 1) in the dtype of `like`, whose first axis is the batch."""
+    """The gate (B, J) as a mask (B, J, 1), true for capsules that are on."""
     if on is None:
         return None
     batch = like.shape[0]
     because = f"to match {n_capsules} capsules and a batch of {batch}"
     expect_shape("on", on, (batch, n_capsules), axes="(B, J)", because=because)
-    return binary("on", on, like=like)[..., None]
+    return (binary("on", on, like=like) > 0)[..., None]
 
 
-def gated(z: Array, gate: Array | None) -> Array:
+def gated(xp: Any, z: Array, gate: Array | None) -> Array:
     """Capsules with those held off at exactly 0."""
-    return z if gate is None else z * gate
+    return z if gate is None else xp.where(gate, z, xp.zeros_like(z))
 
 
-def _mix(layer: Coupling, x: Array, steps: int, gate: Array | None) -> Mixing:
+def _mix(xp: Any, layer: Coupling, x: Array, steps: int, gate: Array | None) -> Mixing:
     z = z_model = layer.forward(x)
-    x_out = x_out_model = gated(squash(z), gate)
+    x_out = x_out_model = gated(xp, squash(z), gate)
     for _ in range(steps):
         x_in = squash(layer.reverse(x_out_model))
         z_model = layer.forward(x_in)
-        x_out_model = gated(squash(z_model), gate)
+        x_out_model = gated(xp, squash(z_model), gate)
     return Mixing(z, x_out, x_in, z_model, x_out_model)
 
 

@@ -4,6 +4,7 @@ Letters: i of I input capsules x_i of dimension P, j of J output capsules of dim
 of B examples, predictions z_{j|i} = W_ij x_i, coefficients c_ij.
 """
 
+from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 from capsnp.backend import Array
@@ -303,33 +304,68 @@ def _route_block(
 ) -> tuple[Array, Array]:
     """Coefficients (J, I, B) and sums (J, D, B) of some output capsules and examples."""
     I, P, B = x_IPB.shape
-    J, _, D, _ = W_JIDP.shape
-    matrix = xp.reshape(xp.permute_dims(W_JIDP, (0, 2, 1, 3)), (J, D, I * P))
-    lengths = length(W_JIDP @ x_IPB, axis=2) if agreement == "cosine" else None
+    J = W_JIDP.shape[0]
+    matrix = _rows(xp, W_JIDP)
     share = 1.0 / (I if normalize == "inputs" else J)
     c = xp.full((J, I, B), share, dtype=x_IPB.dtype, device=x_IPB.device)
     z = share * (matrix @ xp.reshape(x_IPB, (I * P, B)))
     logits = xp.zeros_like(c)
+    agree = _cosine(xp, x_IPB, W_JIDP) if agreement == "cosine" else _dot(xp, x_IPB, matrix)
     for _ in range(iterations - 1):
-        target = squash(z, axis=1) if lengths is None else _direction(xp, z)
-        pulled = xp.reshape(matrix.mT @ target, (J, I, P, B))  # W_ijᵀ target_j
-        inner = xp.sum(pulled * x_IPB, axis=2)
-        logits = logits + (inner if lengths is None else _cosine(xp, inner, lengths))
+        logits = logits + agree(z)
         c = softmax(logits, axis=1 if normalize == "inputs" else 0)
         z = matrix @ xp.reshape(c[:, :, None, :] * x_IPB, (J, I * P, B))
     return c, z
 
 
-def _direction(xp: Any, z: Array) -> Array:
-    """Unit vectors along axis 1; zero stays zero."""
-    r = length(z, axis=1)[:, None, :]
-    return z / xp.where(r > 0, r, xp.ones_like(r))
+def _rows(xp: Any, W_JIDP: Array) -> Array:
+    """The weights of each output capsule as a matrix: (J, D, I·P)."""
+    J, I, D, P = W_JIDP.shape
+    return xp.reshape(xp.permute_dims(W_JIDP, (0, 2, 1, 3)), (J, D, I * P))
 
 
-def _cosine(xp: Any, inner: Array, lengths: Array) -> Array:
-    """Inner products with unit vectors over lengths: within [-1, 1], 0 for a zero vector."""
-    cosine = inner / xp.where(lengths > 0, lengths, xp.ones_like(lengths))
-    return xp.where(lengths > 0, xp.clip(cosine, min=-1.0, max=1.0), xp.zeros_like(cosine))
+def _inner(xp: Any, x_IPB: Array, matrix: Array, target: Array) -> Array:
+    """Predictions' inner products with a target (J, D, B), as x_i·(W_ijᵀ target_j): (J, I, B)."""
+    pulled = xp.reshape(xp.matrix_transpose(matrix) @ target, (-1, *x_IPB.shape))
+    return xp.sum(pulled * x_IPB, axis=2)
+
+
+def _dot(xp: Any, x_IPB: Array, matrix: Array) -> Callable[[Array], Array]:
+    """Agreement z (J, D, B) -> z_{j|i}·squash(z_j)."""
+    return lambda z: _inner(xp, x_IPB, matrix, squash(z, axis=1))
+
+
+def _cosine(xp: Any, x_IPB: Array, W_JIDP: Array) -> Callable[[Array], Array]:
+    """Agreement z (J, D, B) -> cosine of z_{j|i} and z_j, 0 if either is zero.
+
+    A cosine does not change when x_i or W_ij is multiplied, so each is brought to a size where
+    the squares of predictions neither overflow nor underflow.
+    """
+    x = _sized(xp, x_IPB, axis=1, size=1.0)
+    # The largest square is below D·P²·size². A size far above 1 leaves the room below to
+    # predictions that are short because their terms cancel.
+    size = 2.0 ** (50 if x.dtype == xp.float32 else 480)
+    W = _sized(xp, W_JIDP, axis=(2, 3), size=size)
+    matrix = _rows(xp, W)
+    predicted = W @ x
+    lengths = xp.sqrt(xp.vecdot(predicted, predicted, axis=2))
+    inverse = xp.where(lengths > 0, 1.0 / _or_one(xp, lengths), xp.zeros_like(lengths))
+
+    def agree(z: Array) -> Array:
+        direction = z / _or_one(xp, length(z, axis=1)[:, None, :])
+        return xp.clip(_inner(xp, x, matrix, direction) * inverse, min=-1.0, max=1.0)
+
+    return agree
+
+
+def _sized(xp: Any, array: Array, *, axis: int | tuple[int, ...], size: float) -> Array:
+    """The array with its largest number along some axes brought to a size; zeros stay."""
+    largest = xp.max(xp.abs(array), axis=axis, keepdims=True)
+    return array / _or_one(xp, largest) * size
+
+
+def _or_one(xp: Any, divisor: Array) -> Array:
+    return xp.where(divisor > 0, divisor, xp.ones_like(divisor))
 
 
 def _block_shape(
