@@ -40,6 +40,9 @@ class Training(ABC):
     def apply(self, gradient: Gradient) -> None:
         """Change the parameters by the (averaged) gradient and count the step."""
 
+    def finish(self) -> None:  # noqa: B027  most trainings have nothing to finish
+        """After the last step and its checkpoint: what needs the whole data once."""
+
     @abstractmethod
     def parameters(self) -> dict[str, Array]:
         """The learned arrays by name, on the device: what the watchdog looks at."""
@@ -101,6 +104,7 @@ def train(
             observer.after_step(training)
     for observer in observers:
         observer.end(training)
+    training.finish()
 
 
 def batch_indices(step: int, *, n: int, batch_size: int, seed: int) -> np.ndarray:

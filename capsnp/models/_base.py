@@ -1,0 +1,72 @@
+"""What the estimators share: the backend, checks of data, views of features."""
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from sklearn.base import BaseEstimator
+
+from capsnp.backend import Array, Backend, get_backend
+from capsnp.errors import DtypeError, NotFittedError, OptionError, ShapeError
+
+BLOCK = 256
+"""Rows that go through a model at a time when a whole data set does."""
+
+
+class Rows(Protocol):
+    """Host data by rows: an array, a memory map or a view that computes what is asked for."""
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...
+    def __getitem__(self, rows: Any) -> np.ndarray: ...
+
+
+class Estimator(BaseEstimator):
+    """Parameters by scikit-learn's manners, arrays by a `Backend`."""
+
+    backend: str | Backend | None
+    dtype: str
+
+    @property
+    def _backend(self) -> Backend:
+        return get_backend(self.backend)
+
+    def _array(self, host: Any) -> Array:
+        return self._backend.asarray(host, dtype=self.dtype)
+
+    def _expect_fitted(self, attribute: str) -> None:
+        if not hasattr(self, attribute):
+            raise NotFittedError(f"{type(self).__name__} has no {attribute} yet: call fit first")
+
+    def _expect_options(self) -> None:
+        if self.dtype not in ("float32", "float64"):
+            raise OptionError(f"dtype: expected 'float32' or 'float64', got {self.dtype!r}")
+
+
+def expect_rows(name: str, data: Rows, shape: Sequence[int | None], axes: str) -> None:
+    """Raise unless host data are real floating and fit a shape in which None is free."""
+    got = tuple(data.shape)
+    if len(got) != len(shape) or any(
+        want is not None and want != have for want, have in zip(shape, got, strict=True)
+    ):
+        wanted = ", ".join("any" if n is None else str(n) for n in shape)
+        raise ShapeError(f"{name}: expected shape {axes} = ({wanted}), got {got}")
+    if got[0] == 0:
+        raise ShapeError(f"{name}: expected at least one row, got shape {got}")
+    dtype = getattr(data, "dtype", None)
+    if dtype is not None and np.dtype(str(dtype).rsplit(".", 1)[-1]).kind != "f":
+        raise DtypeError(f"{name}: expected a floating dtype, got {dtype}")
+
+
+class Standardized:
+    """Rows of features, centred and scaled as they are asked for."""
+
+    def __init__(self, features: Rows, mean: np.ndarray, scale: float):
+        self.features, self.mean, self.scale = features, mean, scale
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return tuple(self.features.shape)
+
+    def __getitem__(self, rows: Any) -> np.ndarray:
+        return (self.features[rows] - self.mean) / self.scale

@@ -1,0 +1,321 @@
+"""The capsule decoder U: from output capsules back to input capsules."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+import numpy as np
+
+from capsnp.backend import Array
+from capsnp.blocks import map_blocks, slices
+from capsnp.functional import (
+    Settled,
+    decoder_gradient,
+    forward,
+    length,
+    route,
+    settle,
+    settling_gradient,
+    winners,
+)
+from capsnp.models._base import BLOCK, Estimator, Rows, expect_rows
+from capsnp.training.loop import Gradient, Observer, Training, batch_indices, train
+from capsnp.training.optimisers import Momentum
+
+
+class CapsuleDecoder(Estimator):
+    r"""Decoder of expert capsules, trained by the paper's rule for U and by settled codes.
+
+    .. math:: h_i = \sum_j e_{ji} U_{ji} y_j
+
+    First phase: the paper's rule (section 4.1) on the codes of winners. Second phase (beyond the
+    paper): half of each batch as before, half with the delta rule on codes that settled against
+    this very decoder (`capsnp.functional.settle`). Parameters marked † are departures.
+
+    Parameters
+    ----------
+    winner_steps, settled_steps : int
+        Steps of the two phases; the paper has the first alone († with ``settled_steps > 0``).
+    routing_iterations : int
+        Weightings when coefficients e are routed from the code; 1 gives uniform coefficients.
+    agreement : {"cosine", "dot"}
+    normalize : {"inputs", "outputs"}
+        The axis on which e sums to 1: over the codes' capsules j or over the decoded capsules i.
+    coefficient_scale : float
+        † Multiplies e in the paper's rule; the paper's is 1.
+    gain : float
+        † Decoded features are this times those of the paper's rule, which comes to rest at
+        features too short.
+    n_winners : int or None
+        † Capsules that are on in the codes of the first phase; None is all.
+    strength : float
+        λ of settling: the weight of the prior on codes.
+    settled_counts : tuple of int
+        Numbers of capsules on, drawn per example in the second phase.
+    winner_weight : float
+        Weight of the first phase's rule in the second phase.
+    learning_rate, settled_learning_rate : float
+        At the start of each phase; both fall linearly to 0.
+    settling_steps, settling_steps_training : int
+        Steps of settling in use and in training.
+    momentum, l2, init_scale, batch_size, random_state, dtype, backend
+        As in `ExpertCapsules`.
+
+    Attributes
+    ----------
+    U_ : array, shape (J, I, P, D)
+
+    References
+    ----------
+    Hauser (2019), arXiv:1907.11643, section 4.1.
+    """
+
+    def __init__(
+        self,
+        *,
+        winner_steps: int = 600,
+        settled_steps: int = 600,
+        routing_iterations: int = 1,
+        agreement: Literal["cosine", "dot"] = "cosine",
+        normalize: Literal["inputs", "outputs"] = "outputs",
+        coefficient_scale: float = 100.0,
+        gain: float = 2.88,
+        n_winners: int | None = 1,
+        strength: float = 1.0,
+        settled_counts: tuple[int, ...] = (1, 3, 20),
+        winner_weight: float = 4.0,
+        learning_rate: float = 4.0,
+        settled_learning_rate: float = 1.0,
+        settling_steps: int = 60,
+        settling_steps_training: int = 30,
+        momentum: float = 0.9,
+        l2: float = 1e-4,
+        init_scale: float = 0.001,
+        batch_size: int = 100,
+        random_state: int = 0,
+        dtype: str = "float32",
+        backend: Any = None,
+    ):
+        self.winner_steps = winner_steps
+        self.settled_steps = settled_steps
+        self.routing_iterations = routing_iterations
+        self.agreement = agreement
+        self.normalize = normalize
+        self.coefficient_scale = coefficient_scale
+        self.gain = gain
+        self.n_winners = n_winners
+        self.strength = strength
+        self.settled_counts = settled_counts
+        self.winner_weight = winner_weight
+        self.learning_rate = learning_rate
+        self.settled_learning_rate = settled_learning_rate
+        self.settling_steps = settling_steps
+        self.settling_steps_training = settling_steps_training
+        self.momentum = momentum
+        self.l2 = l2
+        self.init_scale = init_scale
+        self.batch_size = batch_size
+        self.random_state = random_state
+        self.dtype = dtype
+        self.backend = backend
+
+    # --- fitting ---------------------------------------------------------------------------
+
+    def fit(
+        self,
+        X: Rows,
+        y: Rows,
+        *,
+        priority: Rows | None = None,
+        observers: Iterable[Observer] = (),
+    ):
+        """Train on codes and the features that they stand for.
+
+        Parameters
+        ----------
+        X : array, shape (N, J, D)
+            Codes of all capsules, from `ExpertCapsules.transform`.
+        y : array, shape (N, I, P)
+            Features, centred and scaled, from `ExpertCapsules.standardize`.
+        priority : array, shape (N, J), optional
+            By which winners are chosen; by default the codes' lengths.
+        observers : iterable of Observer, optional
+
+        Returns
+        -------
+        CapsuleDecoder
+            Itself.
+        """
+        train(self.training(X, y, priority=priority), observers=observers)
+        return self
+
+    def training(self, X: Rows, y: Rows, *, priority: Rows | None = None) -> "DecoderTraining":
+        """The training that `fit` would run, to be driven step by step."""
+        self._expect_options()
+        expect_rows("X", X, (None, None, None), "(N, J, D)")
+        expect_rows("y", y, (X.shape[0], None, None), "(N, I, P)")
+        return DecoderTraining(self, X, y, priority)
+
+    def _start(self, X: Rows, y: Rows) -> None:
+        (_, n_in, dim_in), (_, n_out, dim_out) = X.shape, y.shape
+        rng = np.random.default_rng([self.random_state, 2])
+        self.U_ = self._held(rng.normal(0.0, self.init_scale, (n_in, n_out, dim_out, dim_in)))
+
+    def _held(self, host: np.ndarray) -> Array:
+        """Weights (J, I, P, D) held in memory as (J, D, I, P): a layer is one product, uncopied."""
+        held = np.ascontiguousarray(np.transpose(host, (0, 3, 1, 2)))
+        return self._backend.xp.permute_dims(self._array(held), (0, 2, 3, 1))
+
+    # --- inference -------------------------------------------------------------------------
+
+    def _coefficients(self, y: Array, gain: float = 1.0) -> Array:
+        """e, (J, I) when uniform, else routed from codes (B, J, D) to (B, J, I)."""
+        scale = self.coefficient_scale * gain
+        n_in, n_out = self.U_.shape[:2]
+        if self.routing_iterations == 1:
+            n = n_in if self.normalize == "inputs" else n_out
+            return self._backend.xp.full((n_in, n_out), scale / n, dtype=self.U_.dtype)
+        parts = map_blocks(
+            lambda rows: (
+                route(
+                    y[rows],
+                    self.U_,
+                    iterations=self.routing_iterations,
+                    agreement=self.agreement,
+                    normalize=self.normalize,
+                ).c
+            ),
+            slices(y.shape[0], 10),
+            parallel=self._backend.name == "numpy",
+        )
+        return self._backend.xp.concat(parts, axis=0) * scale
+
+    def inverse_transform(self, codes: Array) -> np.ndarray:
+        """Features (N, I, P), centred and scaled, of codes (N, J, D)."""
+        self._expect_fitted("U_")
+        n_in, _, _, dim_in = self.U_.shape
+        expect_rows("codes", codes, (None, n_in, dim_in), "(N, J, D)")
+        parts = []
+        for rows in slices(codes.shape[0], BLOCK):
+            y = self._array(codes[rows])
+            parts.append(
+                self._backend.to_host(forward(y, self.U_, self._coefficients(y, self.gain)))
+            )
+        return np.concatenate(parts)
+
+    def settle(
+        self, h: Array, *, start: Array, on: Array | None = None, max_iter: int | None = None
+    ) -> Settled:
+        """Codes of features (B, I, P) that explain them away, see `capsnp.functional.settle`.
+
+        Parameters
+        ----------
+        h : array, shape (B, I, P)
+            Features, centred and scaled.
+        start : array, shape (B, J, D)
+            Codes from which coefficients are routed; not looked at with one routing iteration.
+        on : array, shape (B, J), optional
+            Capsules that may be on.
+        max_iter : int, optional
+            By default ``settling_steps``.
+        """
+        self._expect_fitted("U_")
+        e = self._coefficients(start, self.gain)
+        steps = self.settling_steps if max_iter is None else max_iter
+        return settle(h, self.U_, e, strength=self.strength, on=on, max_iter=steps)
+
+    # --- state -----------------------------------------------------------------------------
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Learned arrays by name, on the host."""
+        self._expect_fitted("U_")
+        return {"U": np.ascontiguousarray(self._backend.to_host(self.U_))}
+
+    def restore(self, state: Mapping[str, np.ndarray]):
+        """Take learned arrays from `state`."""
+        self.U_ = self._held(state["U"])
+        return self
+
+
+class DecoderTraining(Training):
+    """Training of `CapsuleDecoder`: the paper's rule, then half of it with settled codes."""
+
+    name = "decoder"
+
+    def __init__(self, model: CapsuleDecoder, X: Rows, y: Rows, priority: Rows | None):
+        self.model, self.X, self.y, self.priority = model, X, y, priority
+        self.n_steps = model.winner_steps + model.settled_steps
+        self._optimiser = Momentum(model.momentum, model.l2)
+        self._health: dict[str, Array] = {}
+        model._start(X, y)
+
+    def gradient(self) -> Gradient:
+        model = self.model
+        rows = np.sort(
+            batch_indices(
+                self.step, n=self.X.shape[0], batch_size=model.batch_size, seed=model.random_state
+            )
+        )
+        y, h = model._array(self.X[rows]), model._array(self.y[rows])
+        priority = length(y) if self.priority is None else model._array(self.priority[rows])
+        if self.step < model.winner_steps:
+            return {"U": self._winner_gradient(y, h, priority)}
+        half = y.shape[0] // 2
+        first = self._winner_gradient(y[:half, ...], h[:half, ...], priority[:half, ...])
+        second = self._settled_gradient(y[half:, ...], h[half:, ...], priority[half:, ...])
+        return {"U": 0.5 * (model.winner_weight * first + second)}
+
+    def _winner_gradient(self, y: Array, h: Array, priority: Array) -> Array:
+        model = self.model
+        if model.n_winners is not None:
+            y = y * winners(priority, model.n_winners)[..., None]
+        e = model._coefficients(y)
+        xp = model._backend.xp
+        self._health = {"P(on)": xp.mean(length(y))}
+        return decoder_gradient(y, h, model.U_, e)
+
+    def _settled_gradient(self, y: Array, h: Array, priority: Array) -> Array:
+        model, xp = self.model, self.model._backend.xp
+        rng = np.random.default_rng([model.random_state, 3, self.step])
+        counts = np.minimum(model.settled_counts, y.shape[1])
+        k = model._backend.asarray(rng.choice(counts, size=(y.shape[0], 1)))
+        e = model._coefficients(y, model.gain)
+        on = winners(priority, k)
+        settled = settle(
+            h,
+            model.U_,
+            e,
+            strength=model.strength,
+            on=on,
+            max_iter=model.settling_steps_training,
+        )
+        self._health |= {"P(on), settled": xp.sum(length(settled.y)) / xp.sum(on)}
+        return settling_gradient(h, model.U_, e, settled.y)
+
+    def apply(self, gradient: Gradient) -> None:
+        model = self.model
+        if self.step == model.winner_steps:
+            self._optimiser.moments = {}
+        if self.step < model.winner_steps:
+            rate = model.learning_rate * (1.0 - self.step / model.winner_steps)
+        else:
+            done = (self.step - model.winner_steps) / model.settled_steps
+            rate = model.settled_learning_rate * (1.0 - done)
+        model.U_ = self._optimiser.update({"U": model.U_}, gradient, rate)["U"]
+        self.step += 1
+
+    def parameters(self) -> dict[str, Array]:
+        return {"U": self.model.U_}
+
+    def health(self) -> dict[str, float]:
+        return {name: float(value) for name, value in self._health.items()}
+
+    def state(self) -> dict[str, np.ndarray]:
+        host = self.model._backend.to_host
+        moments = {f"moment.{name}": host(m) for name, m in self._optimiser.moments.items()}
+        return self.model.state() | moments | {"step": np.asarray(self.step)}
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        self.model.restore(state)
+        if "moment.U" in state:
+            self._optimiser.moments = {"U": self.model._held(state["moment.U"])}
+        self.step = int(state["step"])

@@ -1,0 +1,338 @@
+"""A product of expert capsules, trained by contrastive divergence with mixing by routing."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any, Literal
+
+import numpy as np
+from sklearn.base import TransformerMixin
+
+from capsnp.backend import Array
+from capsnp.blocks import map_blocks, slices
+from capsnp.errors import OptionError
+from capsnp.functional import (
+    Routing,
+    forward,
+    free_energy,
+    length,
+    reverse,
+    route,
+    squash,
+)
+from capsnp.models._base import BLOCK, Estimator, Rows, expect_rows
+from capsnp.models._capsule_training import CapsuleTraining, feature_statistics
+from capsnp.training.loop import Observer, train
+
+PAPER = {
+    "routing_iterations": 3,
+    "coefficient_scale": 1.0,
+    "centre": False,
+    "feature_scale": None,
+    "n_winners": None,
+    "balance": 0.0,
+    "rebalance_steps": 0,
+}
+"""What makes `ExpertCapsules` Algorithm 1 to the letter."""
+
+
+class ExpertCapsules(TransformerMixin, Estimator):
+    r"""Product of expert capsules with energy (7), trained by Algorithm 1.
+
+    .. math:: E(x, \|y\|) = -\sum_j \|y_j\| \log\|z_j\|^2, \qquad
+              z_j = \sum_i c_{ij} W_{ij} x_i, \qquad y_j = \mathrm{squash}(z_j)
+
+    The defaults are what was measured to learn; ``ExpertCapsules(**PAPER)`` is the paper to the
+    letter. Parameters marked † are departures.
+
+    Parameters
+    ----------
+    n_capsules, capsule_dim : int
+        J output capsules of dimension D; the paper's 20 and 16.
+    routing_iterations : int
+        Weightings in routing by agreement, from 1. The paper does not say; 3 is Sabour's (2017).
+        With 1 the coefficients are uniform and every product is one matrix product.
+    agreement : {"cosine", "dot"}
+        Of a prediction with the weighted sum; the paper's is the cosine.
+    normalize : {"inputs", "outputs"}
+        The axis on which the coefficients sum to 1; the paper's formula says inputs.
+    coefficient_scale : float
+        † Multiplies the coefficients. The paper's 1 leaves z a mean of I predictions, too short
+        to rebuild anything from, so the negative phase vanishes. A scale s is the same as weights
+        s times as large at the start with steps s² times as long.
+    centre : bool
+        † Subtract each feature's mean over the data. Without it every capsule learns the mean.
+    feature_scale : float or None
+        † Features are divided so that the mean capsule's length is this; None leaves them. Short
+        features keep w(z) = z/(1+‖z‖²) on its rising side.
+    n_winners : int or None
+        † Capsules that stay on per example, those with the largest log P(on) + bias; None leaves
+        all on. One winner makes capsules specialise.
+    balance : float
+        † Step of the bias towards equal use per batch: b_j += balance · (k/J − share won).
+    rebalance_steps : int
+        † After training, steps of a decreasing length that settle the bias with the weights fixed.
+    mixing_steps : int
+        Times that Algorithm 1's reverse and forward pass are run; the paper's is 1.
+    learning_rate : float
+        λ at the start.
+    decay : {"linear", "none"}
+        Of the learning rate, to 0 at the last step. The paper has a decay and does not say which.
+    momentum, l2 : float
+        Averaging of the gradient in [0, 1), and the weights' decay. The paper does not say.
+    init_scale : float
+        Standard deviation of the first weights; the paper's N(0, 0.01) leaves it open.
+    n_steps, batch_size : int
+    random_state : int
+        Seed of the weights and of the data's order.
+    dtype : {"float32", "float64"}
+    backend : str, Backend or None
+        See `capsnp.backend.get_backend`.
+
+    Attributes
+    ----------
+    W_ : array, shape (I, J, D, P)
+    bias_ : array, shape (J,)
+    mean_ : array, shape (I, P)
+    scale_ : float
+        Features are (h − mean_) / scale_.
+
+    References
+    ----------
+    Hauser (2019), arXiv:1907.11643, section 3 and Algorithm 1.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> h = np.random.default_rng(0).normal(size=(64, 9, 4)).astype("float32")
+    >>> model = ExpertCapsules(3, 5, n_steps=20, batch_size=16).fit(h)
+    >>> model.transform(h).shape
+    (64, 3, 5)
+    """
+
+    def __init__(
+        self,
+        n_capsules: int = 20,
+        capsule_dim: int = 16,
+        *,
+        routing_iterations: int = 2,
+        agreement: Literal["cosine", "dot"] = "cosine",
+        normalize: Literal["inputs", "outputs"] = "inputs",
+        coefficient_scale: float = 400.0,
+        centre: bool = True,
+        feature_scale: float | None = 0.3,
+        n_winners: int | None = 1,
+        balance: float = 0.05,
+        rebalance_steps: int = 3000,
+        mixing_steps: int = 1,
+        learning_rate: float = 1.0,
+        decay: Literal["linear", "none"] = "linear",
+        momentum: float = 0.9,
+        l2: float = 1e-4,
+        init_scale: float = 0.01,
+        n_steps: int = 5000,
+        batch_size: int = 100,
+        random_state: int = 0,
+        dtype: str = "float32",
+        backend: Any = None,
+    ):
+        self.n_capsules = n_capsules
+        self.capsule_dim = capsule_dim
+        self.routing_iterations = routing_iterations
+        self.agreement = agreement
+        self.normalize = normalize
+        self.coefficient_scale = coefficient_scale
+        self.centre = centre
+        self.feature_scale = feature_scale
+        self.n_winners = n_winners
+        self.balance = balance
+        self.rebalance_steps = rebalance_steps
+        self.mixing_steps = mixing_steps
+        self.learning_rate = learning_rate
+        self.decay = decay
+        self.momentum = momentum
+        self.l2 = l2
+        self.init_scale = init_scale
+        self.n_steps = n_steps
+        self.batch_size = batch_size
+        self.random_state = random_state
+        self.dtype = dtype
+        self.backend = backend
+
+    # --- fitting ---------------------------------------------------------------------------
+
+    def fit(self, X: Rows, y: Any = None, *, observers: Iterable[Observer] = ()):  # noqa: ARG002
+        """Train on features.
+
+        Parameters
+        ----------
+        X : array, shape (N, I, P)
+            Input capsules before squash, on the host; a memory map is read by batches.
+        y : ignored
+        observers : iterable of Observer, optional
+            See `capsnp.training`.
+
+        Returns
+        -------
+        ExpertCapsules
+            Itself.
+        """
+        train(self.training(X), observers=observers)
+        return self
+
+    def partial_fit(self, X: Rows, y: Any = None):  # noqa: ARG002
+        """One step of Algorithm 1 on a batch, at the learning rate of the start.
+
+        The first call sets the weights, and the centre and scale by its batch.
+        """
+        if not hasattr(self, "_online"):
+            self._online = CapsuleTraining(self, X)
+        expect_rows("X", X, (None, *self.mean_.shape), "(N, I, P)")
+        self._online.learn(np.asarray(X[:]))
+        return self
+
+    def training(self, X: Rows) -> CapsuleTraining:
+        """The training that `fit` would run, to be driven step by step."""
+        self._expect_options()
+        return CapsuleTraining(self, X)
+
+    def _expect_options(self) -> None:
+        super()._expect_options()
+        if self.n_winners is not None and not 1 <= self.n_winners <= self.n_capsules:
+            raise OptionError(
+                f"n_winners: expected 1 to {self.n_capsules} (n_capsules) or None, "
+                f"got {self.n_winners}"
+            )
+        if self.decay not in ("linear", "none"):
+            raise OptionError(f"decay: expected 'linear' or 'none', got {self.decay!r}")
+
+    def _start(self, X: Rows) -> None:
+        """Centre, scale and first weights."""
+        expect_rows("X", X, (None, None, None), "(N, I, P)")
+        _, n_in, dim_in = X.shape
+        mean, scale = feature_statistics(X, centre=self.centre, feature_scale=self.feature_scale)
+        self.mean_, self.scale_ = self._array(mean), scale
+        rng = np.random.default_rng([self.random_state, 1])
+        shape = (n_in, self.n_capsules, self.capsule_dim, dim_in)
+        self.W_ = self._held(rng.normal(0.0, self.init_scale, shape))
+        self.bias_ = self._array(np.zeros(self.n_capsules))
+
+    def _held(self, host: np.ndarray) -> Array:
+        """Weights (I, J, D, P) held in memory as (J, D, I, P): a layer is one product, uncopied."""
+        held = np.ascontiguousarray(np.transpose(host, (1, 2, 0, 3)))
+        return self._backend.xp.permute_dims(self._array(held), (2, 0, 1, 3))
+
+    # --- inference -------------------------------------------------------------------------
+
+    def standardize(self, X: Rows) -> Array:
+        """Centred and scaled features, (N, I, P): (h − mean) / scale."""
+        return (self._array(X) - self.mean_) / self.scale_
+
+    def _route(self, x: Array) -> Routing:
+        """Coefficients with their scale; (I, J) when uniform, on the thread pool when routed."""
+        xp = self._backend.xp
+        if self.routing_iterations == 1:
+            n = x.shape[1] if self.normalize == "inputs" else self.n_capsules
+            shape = self.W_.shape[:2]
+            c = xp.full(shape, self.coefficient_scale / n, dtype=x.dtype)
+            return Routing(c, forward(x, self.W_, c))
+        over_outputs = self.normalize == "inputs"  # one output capsule never looks at another
+        parts = map_blocks(
+            lambda s: self._route_block(x, s) if over_outputs else self._route_block(x[s], None),
+            slices(self.n_capsules, 1) if over_outputs else slices(x.shape[0], 10),
+            parallel=self._backend.name == "numpy",
+        )
+        axis = (2, 1) if over_outputs else (0, 0)
+        c, z = (
+            xp.concat(part, axis=a) for part, a in zip(zip(*parts, strict=True), axis, strict=True)
+        )
+        return Routing(c * self.coefficient_scale, z * self.coefficient_scale)
+
+    def _route_block(self, x: Array, outputs: slice | None) -> Routing:
+        return route(
+            x,
+            self.W_ if outputs is None else self.W_[:, outputs, :, :],
+            iterations=self.routing_iterations,
+            agreement=self.agreement,
+            normalize=self.normalize,
+        )
+
+    def _blocks(self, X: Rows) -> Iterable[Array]:
+        """Squashed input capsules (B, I, P) of all rows, a block at a time."""
+        self._expect_fitted("W_")
+        expect_rows("X", X, (None, *self.mean_.shape), "(N, I, P)")
+        for rows in slices(X.shape[0], BLOCK):
+            yield squash(self.standardize(X[rows]))
+
+    def routing(self, X: Rows) -> Routing:
+        """Routing of features: coefficients times their scale, and pre-activations.
+
+        Parameters
+        ----------
+        X : array, shape (N, I, P)
+
+        Returns
+        -------
+        Routing
+            c (N, I, J), or (I, J) with one iteration, and z (N, J, D).
+        """
+        xp = self._backend.xp
+        parts = [self._route(x) for x in self._blocks(X)]
+        z = xp.concat([part.z for part in parts], axis=0)
+        c = parts[0].c
+        return Routing(c if c.ndim == 2 else xp.concat([p.c for p in parts], axis=0), z)
+
+    def transform(self, X: Rows) -> np.ndarray:
+        """Codes y = squash(z) of all capsules, (N, J, D), on the host."""
+        to_host = self._backend.to_host
+        codes = [to_host(squash(self._route(x).z)) for x in self._blocks(X)]
+        return np.concatenate(codes)
+
+    def priority(self, codes: Array) -> Array:
+        """Score log P(on) + bias by which winners are chosen, (N, J), of codes (N, J, D)."""
+        return self._score(length(self._array(codes)))
+
+    def _score(self, p_on: Array) -> Array:
+        xp = self._backend.xp
+        tiny = float(xp.finfo(p_on.dtype).smallest_normal)
+        return xp.log(xp.clip(p_on, min=tiny)) + self.bias_
+
+    def score_samples(self, X: Rows) -> np.ndarray:
+        """log P(x) + log Z = −free energy (10) with the routed coefficients, (N,)."""
+        scores = [
+            self._backend.to_host(-free_energy(x, self.W_, self._route(x).c))
+            for x in self._blocks(X)
+        ]
+        return np.concatenate(scores)
+
+    def score(self, X: Rows, y: Any = None) -> float:  # noqa: ARG002
+        """Mean of `score_samples`."""
+        return float(np.mean(self.score_samples(X)))
+
+    def inverse_transform(self, codes: Array) -> np.ndarray:
+        """Features (N, I, P) by Algorithm 1's reverse pass with uniform coefficients."""
+        self._expect_fitted("W_")
+        n_in, n_out, dim, _ = self.W_.shape
+        expect_rows("codes", codes, (None, n_out, dim), "(N, J, D)")
+        n = n_in if self.normalize == "inputs" else n_out
+        c = self._backend.xp.full((n_in, n_out), self.coefficient_scale / n, dtype=self.W_.dtype)
+        features = reverse(self._array(codes), self.W_, c) * self.scale_ + self.mean_
+        return self._backend.to_host(features)
+
+    # --- state -----------------------------------------------------------------------------
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Learned arrays by name, on the host."""
+        self._expect_fitted("W_")
+        host = self._backend.to_host
+        return {
+            "W": np.ascontiguousarray(host(self.W_)),
+            "bias": host(self.bias_),
+            "mean": host(self.mean_),
+            "scale": np.asarray(self.scale_, dtype="float64"),
+        }
+
+    def restore(self, state: Mapping[str, np.ndarray]):
+        """Take learned arrays from `state`."""
+        self.W_ = self._held(state["W"])
+        self.bias_, self.mean_ = self._array(state["bias"]), self._array(state["mean"])
+        self.scale_ = float(state["scale"])
+        return self

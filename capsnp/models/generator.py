@@ -1,0 +1,296 @@
+"""The whole of Figure 1: images to capsules and back, and images from single capsules."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+from sklearn.base import clone
+
+from capsnp.backend import Array
+from capsnp.blocks import slices
+from capsnp.errors import OptionError
+from capsnp.functional import length, squash, unsquash, winners
+from capsnp.models._base import BLOCK, Estimator, Rows, Standardized, expect_rows
+from capsnp.models.autoencoder import ConvAutoencoder
+from capsnp.models.capsule_decoder import CapsuleDecoder
+from capsnp.models.expert_capsules import ExpertCapsules
+from capsnp.models.mixture import MixtureModel
+from capsnp.training.loop import Observer
+
+Domain = Literal["full", "half", "visited", "codes"]
+Inference = Literal["settle", "route"]
+Observers = Callable[[str], Iterable[Observer]]
+
+VISITED = 512
+"""Directions kept per capsule of those that it took in training."""
+
+
+def _nobody(stage: str) -> Iterable[Observer]:  # noqa: ARG001
+    return ()
+
+
+class CapsuleGenerator(Estimator):
+    """Autoencoder, expert capsules, their decoder and a mixture over joint codes (Figure 1).
+
+    Parameters
+    ----------
+    autoencoder : ConvAutoencoder, optional
+    experts : ExpertCapsules, optional
+    decoder : CapsuleDecoder, optional
+    mixture : MixtureModel, optional
+        Over the joint codes; each of the four is cloned before it is fitted.
+    random_state : int
+        Seed of the directions kept, and of `sample` unless it gets its own.
+    dtype : {"float32", "float64"}
+    backend : str, Backend or None
+        Both are handed to the parts.
+
+    Attributes
+    ----------
+    autoencoder_, experts_, decoder_, mixture_
+        The fitted parts.
+    visited_ : numpy.ndarray, shape (J, K, D)
+        Directions that each capsule took in training when it won.
+    mean_directions_ : numpy.ndarray, shape (J, D)
+        Their means, of length 1.
+
+    References
+    ----------
+    Hauser (2019), arXiv:1907.11643, section 4 and Figures 1 and 2.
+    """
+
+    def __init__(
+        self,
+        autoencoder: ConvAutoencoder | None = None,
+        experts: ExpertCapsules | None = None,
+        decoder: CapsuleDecoder | None = None,
+        mixture: MixtureModel | None = None,
+        *,
+        random_state: int = 0,
+        dtype: str = "float32",
+        backend: Any = None,
+    ):
+        self.autoencoder = autoencoder
+        self.experts = experts
+        self.decoder = decoder
+        self.mixture = mixture
+        self.random_state = random_state
+        self.dtype = dtype
+        self.backend = backend
+
+    # --- fitting ---------------------------------------------------------------------------
+
+    def fit(
+        self, images: Rows, y: Any = None, *, observers: Observers = _nobody, cache: Any = None
+    ):
+        """Train all stages.
+
+        Parameters
+        ----------
+        images : array, shape (N, H, W, C)
+            In [0, 1].
+        y : ignored
+        observers : callable, optional
+            From a stage's name ("autoencoder", "capsules", "decoder") to its observers.
+        cache : path, optional
+            Folder for features too large to hold; without it they are held in memory.
+
+        Returns
+        -------
+        CapsuleGenerator
+            Itself.
+        """
+        self.fit_autoencoder(images, observers=observers)
+        features = self.features(images, cache=cache)
+        self.fit_capsules(features, observers=observers)
+        self.fit_decoder(features, observers=observers)
+        return self
+
+    def fit_autoencoder(self, images: Rows, *, observers: Observers = _nobody):
+        """First stage: the convolutional autoencoder."""
+        self.autoencoder_ = self._part(self.autoencoder, ConvAutoencoder)
+        self.autoencoder_.fit(images, observers=observers("autoencoder"))
+        return self
+
+    def features(self, images: Rows, *, cache: Any = None) -> np.ndarray:
+        """Input capsules (N, I, P) of images, memory-mapped in the folder `cache` if given."""
+        self._expect_fitted("autoencoder_")
+        if cache is None:
+            return self.autoencoder_.transform(images)
+        shape = (images.shape[0], self.autoencoder_.n_capsules_, self.autoencoder_.capsule_dim)
+        path = Path(cache) / "features.npy"
+        out = np.lib.format.open_memmap(path, "w+", dtype=self.dtype, shape=shape)
+        return self.autoencoder_.transform(images, out=out)
+
+    def fit_capsules(self, features: Rows, *, observers: Observers = _nobody):
+        """Second stage: W by Algorithm 1."""
+        self.experts_ = self._part(self.experts, ExpertCapsules)
+        self.experts_.fit(features, observers=observers("capsules"))
+        return self
+
+    def fit_decoder(self, features: Rows, *, observers: Observers = _nobody):
+        """Third stage: U, the directions that capsules visit, the mixture over joint codes."""
+        self._expect_fitted("experts_")
+        codes = self.experts_.transform(features)
+        to_host = self._backend.to_host
+        priority = to_host(self.experts_.priority(codes))
+        self._keep_directions(codes, priority)
+        self.decoder_ = self._part(self.decoder, CapsuleDecoder)
+        standardized = self._standardized(features)
+        self.decoder_.fit(codes, standardized, priority=priority, observers=observers("decoder"))
+        settled = self._settle(standardized, codes)
+        self.mixture_ = clone(self.mixture or MixtureModel())
+        self.mixture_.fit(to_host(unsquash(settled, clip=True)).reshape(len(settled), -1))
+        return self
+
+    def _part(self, given: Any, kind: type) -> Any:
+        part = clone(given) if given is not None else kind()
+        return part.set_params(dtype=self.dtype, backend=self.backend)
+
+    def _standardized(self, features: Rows) -> Standardized:
+        mean = self._backend.to_host(self.experts_.mean_)
+        return Standardized(features, mean, self.experts_.scale_)
+
+    def _keep_directions(self, codes: np.ndarray, priority: np.ndarray) -> None:
+        """Directions of each capsule's codes where it won (of any codes if it never did)."""
+        rng = np.random.default_rng([self.random_state, 4])
+        won = np.argmax(priority, axis=1)
+        kept = []
+        for j in range(codes.shape[1]):
+            rows = np.flatnonzero(won == j)
+            rows = rng.choice(rows if rows.size else len(codes), VISITED)
+            kept.append(unit(codes[rows, j]))
+        self.visited_ = np.stack(kept)
+        self.mean_directions_ = unit(np.mean(self.visited_, axis=1))
+
+    # --- images to codes and back ----------------------------------------------------------
+
+    def transform(self, images: Rows, inference: Inference = "settle", *, n_on: int | None = None):
+        """Codes of images.
+
+        Parameters
+        ----------
+        images : array, shape (N, H, W, C)
+        inference : {"settle", "route"}
+            Codes that explain the image away from each other, or one pass of routing with the
+            winners alone left on (the paper's inference).
+        n_on : int, optional
+            Capsules left on, those that win; by default all ("settle") or the model's
+            ``n_winners`` ("route").
+
+        Returns
+        -------
+        numpy.ndarray, shape (N, J, D)
+            Lengths below 1.
+        """
+        if inference not in get_args(Inference):
+            raise OptionError(f"inference: expected 'settle' or 'route', got {inference!r}")
+        self._expect_fitted("decoder_")
+        features = self.autoencoder_.transform(images)
+        codes = self.experts_.transform(features)
+        if inference == "settle":
+            return self._settle(self._standardized(features), codes, n_on)
+        n_on = n_on or self.experts_.n_winners or codes.shape[1]
+        return codes * self._winners(codes, n_on)[..., None]
+
+    def _winners(self, codes: np.ndarray, n_on: int) -> np.ndarray:
+        return self._backend.to_host(winners(self.experts_.priority(codes), n_on))
+
+    def _settle(self, h: Rows, codes: np.ndarray, n_on: int | None = None) -> np.ndarray:
+        settled = []
+        for rows in slices(len(codes), BLOCK):
+            on = None if n_on is None else self._array(self._winners(codes[rows], n_on))
+            result = self.decoder_.settle(
+                self._array(h[rows]), start=self._array(codes[rows]), on=on
+            )
+            settled.append(self._backend.to_host(result.y))
+        return np.concatenate(settled)
+
+    def inverse_transform(self, codes: Array) -> np.ndarray:
+        """Images (N, H, W, C) of codes (N, J, D)."""
+        self._expect_fitted("decoder_")
+        n_in, _, _, dim = self.decoder_.U_.shape
+        expect_rows("codes", codes, (None, n_in, dim), "(N, J, D)")
+        mean = self._backend.to_host(self.experts_.mean_)
+        images = []
+        for rows in slices(codes.shape[0], BLOCK):
+            h = self.decoder_.inverse_transform(codes[rows]) * self.experts_.scale_ + mean
+            images.append(self.autoencoder_.inverse_transform(h))
+        return np.concatenate(images)
+
+    # --- sampling --------------------------------------------------------------------------
+
+    def sample(
+        self,
+        n: int = 1,
+        domain: Domain = "codes",
+        capsule: int | None = None,
+        *,
+        random_state: int | None = None,
+    ) -> np.ndarray:
+        """Images drawn from the model.
+
+        Parameters
+        ----------
+        n : int
+        domain : {"full", "half", "visited", "codes"}
+            One capsule on, its code a squashed Gaussian ("full", Figure 2a and c), on the half of
+            the sphere around its mean direction in training ("half", Figure 2b and d) or in a
+            direction that it took in training ("visited"); or all capsules at once from the
+            mixture over joint codes ("codes").
+        capsule : int, optional
+            Which capsule is on; by default image k is drawn by capsule k mod J.
+        random_state : int, optional
+            By default the model's.
+
+        Returns
+        -------
+        numpy.ndarray, shape (n, H, W, C)
+            In [0, 1].
+        """
+        return self.inverse_transform(
+            self.sample_codes(n, domain, capsule, random_state=random_state)
+        )
+
+    def sample_codes(
+        self,
+        n: int = 1,
+        domain: Domain = "codes",
+        capsule: int | None = None,
+        *,
+        random_state: int | None = None,
+    ) -> np.ndarray:
+        """Codes (n, J, D) that `sample` would decode."""
+        self._expect_fitted("mixture_")
+        n_caps, dim = self.mean_directions_.shape
+        if domain not in get_args(Domain):
+            raise OptionError(f"domain: expected one of {get_args(Domain)}, got {domain!r}")
+        if capsule is not None and not 0 <= capsule < n_caps:
+            raise OptionError(f"capsule: expected 0 to {n_caps - 1}, got {capsule}")
+        if n < 1:
+            raise OptionError(f"n: expected at least 1, got {n}")
+        rng = np.random.default_rng(self.random_state if random_state is None else random_state)
+        if domain == "codes":
+            z = self.mixture_.sample(n, rng).reshape(n, n_caps, dim).astype(self.dtype)
+            return squash(z)
+        on = np.arange(n) % n_caps if capsule is None else np.full(n, capsule)
+        codes = np.zeros((n, n_caps, dim), dtype=self.dtype)
+        codes[np.arange(n), on] = squash(self._draw(rng, on, domain))
+        return codes
+
+    def _draw(self, rng: np.random.Generator, on: np.ndarray, domain: Domain) -> np.ndarray:
+        """Gaussian pre-activations (n, D) of the capsules `on`, restricted to the domain."""
+        z = rng.standard_normal((on.size, self.mean_directions_.shape[1]), dtype=self.dtype)
+        if domain == "half":
+            side = np.sum(z * self.mean_directions_[on], axis=1, keepdims=True)
+            z = np.where(side < 0, -z, z)
+        if domain == "visited":
+            z = self.visited_[on, rng.integers(VISITED, size=on.size)] * length(z)[:, None]
+        return z
+
+
+def unit(x: np.ndarray) -> np.ndarray:
+    """Vectors of length 1 in the direction of x, 0 where x is 0."""
+    r = length(x)[..., None]
+    return x / np.where(r > 0, r, 1.0)
