@@ -1,0 +1,33 @@
+"""Pictures of the papers and of a model: arrays of any library in, matplotlib figures out.
+
+No function opens a window or touches pyplot; `save` writes a figure as PNG.
+"""
+
+from capsnp.plotting._page import save
+from capsnp.plotting.connections import connection_diagram
+from capsnp.plotting.curves import squash_curves, training_curves
+from capsnp.plotting.images import (
+    capsule_grid,
+    capsule_sweep,
+    negatives,
+    reconstructions,
+    samples,
+)
+from capsnp.plotting.layers import filters
+from capsnp.plotting.routing import routing_heatmap
+from capsnp.plotting.usage import capsule_usage
+
+__all__ = [
+    "capsule_grid",
+    "capsule_sweep",
+    "capsule_usage",
+    "connection_diagram",
+    "filters",
+    "negatives",
+    "reconstructions",
+    "routing_heatmap",
+    "samples",
+    "save",
+    "squash_curves",
+    "training_curves",
+]
