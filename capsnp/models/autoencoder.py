@@ -8,19 +8,20 @@ import numpy as np
 from sklearn.base import TransformerMixin
 
 from capsnp.backend import Array
-from capsnp.blocks import slices
+from capsnp.blocks import map_blocks, slices
 from capsnp.errors import DomainError, OptionError, ShapeError
+from capsnp.functional._checks import expect_count, expect_range
 from capsnp.functional.activations import sigmoid
-from capsnp.models import _convolutional as network
 from capsnp.models._base import BLOCK, Estimator, Rows, expect_rows
+from capsnp.models._convolutional import WEIGHTS, Loss, Network, code_grid
 from capsnp.training.loop import Gradient, Observer, Training, batch_indices, train
 from capsnp.training.optimisers import Adam
 
-_WEIGHTS, _ORDER, _DROPOUT = 10, 11, 12
-"""What a random number is for: the second part of its generator's seed."""
+_WEIGHTS, _DROPOUT = 10, 11
+"""What random numbers are for: the second part of their generator's seed."""
 
-CHUNK = 32
-"""Images that go through the network at a time in training: their columns stay in the cache."""
+CHUNK = 64
+"""Images that a thread takes through the network at a time."""
 
 
 class ConvAutoencoder(TransformerMixin, Estimator):
@@ -157,17 +158,16 @@ class ConvAutoencoder(TransformerMixin, Estimator):
     def _expect_options(self) -> None:
         super()._expect_options()
         for name in ("filters", "kernel", "capsule_dim", "batch_size", "n_steps"):
-            value = getattr(self, name)
-            if not isinstance(value, (int, np.integer)) or value < 1:
-                raise OptionError(f"{name}: expected a whole number from 1, got {value!r}")
-        if not 0 <= self.dropout < 1:
-            raise OptionError(f"dropout: expected a number in [0, 1), got {self.dropout!r}")
-        if not 0 <= self.slope <= 1:
-            raise OptionError(f"slope: expected a number from 0 to 1, got {self.slope!r}")
+            expect_count(name, getattr(self, name))
+        expect_count("random_state", self.random_state, 0)
+        expect_range("slope", self.slope, 0, 1)
+        expect_range("learning_rate", self.learning_rate, 0)
+        expect_range("dropout", self.dropout, 0, 1)
+        if self.dropout == 1:
+            raise OptionError("dropout: expected a number below 1, got 1")
 
     def _set_shape(self, image_shape: tuple[int, ...]) -> None:
-        height, width, _ = image_shape
-        rows, columns = network.grid(height, width, self.kernel)
+        rows, columns = code_grid(image_shape[:2], self.kernel)
         numbers = rows * columns * self.filters
         if numbers % self.capsule_dim:
             raise ShapeError(
@@ -236,9 +236,13 @@ class ConvAutoencoder(TransformerMixin, Estimator):
             out = np.empty(shape, dtype=self.dtype)
         elif out.shape != shape:
             raise ShapeError(f"out: expected shape (N, I, P) = {shape}, got {out.shape}")
-        for rows in slices(X.shape[0], CHUNK):
-            code = network.encode(self._array(X[rows]), self.weights_, slope=self.slope).code
+        network, products = self._network()
+
+        def encode(rows: slice) -> None:
+            code = network.encode(self._array(X[rows]), products)
             out[rows] = self._backend.to_host(code).reshape(-1, *shape[1:])
+
+        map_blocks(encode, slices(X.shape[0], CHUNK), parallel=self._backend.name == "numpy")
         return out
 
     def inverse_transform(self, X: Rows) -> np.ndarray:
@@ -264,13 +268,20 @@ class ConvAutoencoder(TransformerMixin, Estimator):
         self._expect_fitted("weights_")
         expect_rows("X", X, (None, self.n_capsules_, self.capsule_dim), "(N, I, P)")
         images = np.empty((X.shape[0], *self.image_shape_), dtype=self.dtype)
-        for rows in slices(X.shape[0], CHUNK):
-            code = np.asarray(X[rows]).reshape(-1, *self.grid_, self.filters)
-            decoded = network.decode(
-                self._array(code), self.weights_, size=self.image_shape_[:2], slope=self.slope
-            )
-            images[rows] = self._backend.to_host(sigmoid(decoded.logits))
+        network, products = self._network()
+
+        def decode(rows: slice) -> None:
+            code = self._array(X[rows])
+            code = self._backend.xp.reshape(code, (-1, *self.grid_, self.filters))
+            images[rows] = self._backend.to_host(sigmoid(network.decode(code, products)))
+
+        map_blocks(decode, slices(X.shape[0], CHUNK), parallel=self._backend.name == "numpy")
         return images
+
+    def _network(self) -> tuple[Network, dict[str, Array]]:
+        """The network with the factors of its products, for many blocks."""
+        network = Network.create(self.weights_, size=self.image_shape_[:2], slope=self.slope)
+        return network, network.products(self.weights_)
 
     def score(self, X: Rows, y: Any = None) -> float:  # noqa: ARG002
         """Minus the squared error per image, summed over its pixels: higher is better."""
@@ -291,7 +302,7 @@ class ConvAutoencoder(TransformerMixin, Estimator):
     def restore(self, state: Mapping[str, np.ndarray]):
         """Take the weights from `state`."""
         self._set_shape(tuple(int(n) for n in state["image_shape"]))
-        self.weights_ = {name: self._array(state[name]) for name in network.WEIGHTS}
+        self.weights_ = {name: self._array(state[name]) for name in WEIGHTS}
         return self
 
     @classmethod
@@ -310,7 +321,8 @@ class AutoencoderTraining(Training):
         self.X = X
         self.n_steps = model.n_steps
         self._optimiser = Adam()
-        self._health: dict[str, float] = {}
+        self._network, _ = model._network()
+        self._health: dict[str, Array] = {}
 
     def gradient(self) -> Gradient:
         model = self.model
@@ -324,23 +336,20 @@ class AutoencoderTraining(Training):
         self.apply(self._gradient(images))
 
     def _gradient(self, images: np.ndarray) -> Gradient:
-        model = self.model
-        mask = self._mask(images.shape[0])
-        parts = [
-            network.loss_and_gradient(
-                model._array(images[rows]),
-                model.weights_,
-                model._array(mask[rows]),
-                slope=model.slope,
-            )
-            for rows in slices(images.shape[0], CHUNK)
-        ]
-        n = images.shape[0]
+        model, n = self.model, images.shape[0]
+        products = self._network.products(model.weights_)
+        mask = self._mask(n)
+
+        def part(rows: slice) -> Loss:
+            block = model._array(images[rows])
+            return self._network.loss_and_gradient(block, products, model._array(mask[rows]))
+
+        parts = map_blocks(part, slices(n, CHUNK), parallel=model._backend.name == "numpy")
         self._health = {
             "cross_entropy": sum(part.cross_entropy for part in parts) / n,
             "squared_error": sum(part.squared_error for part in parts) / n,
         }
-        return {name: sum(part.gradient[name] for part in parts) / n for name in model.weights_}
+        return {name: sum(part.gradient[name] for part in parts) / n for name in WEIGHTS}
 
     def _mask(self, n: int) -> np.ndarray:
         """Dropout of the code, a function of (seed, step): 0 or 1/(1 − dropout)."""
