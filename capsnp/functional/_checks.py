@@ -206,6 +206,23 @@ got (2, 3, 4, 5)
     raise ShapeError(f"{name}: expected shape {' '.join(filter(None, [axes, wanted]))}, got {got}")
 
 
+def expect_same_shape(name: str, array: Array, other_name: str, other: Array) -> None:
+    """Raise `ShapeError` unless two arrays have the same shape.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> expect_same_shape("g", np.zeros(3), "z", np.zeros((2, 3)))
+    Traceback (most recent call last):
+    capsnp.errors.ShapeError: g: expected shape (2, 3) as z has, got (3,)
+    """
+    if tuple(array.shape) != tuple(other.shape):
+        raise ShapeError(
+            f"{name}: expected shape {tuple(other.shape)} as {other_name} has, "
+            f"got {tuple(array.shape)}"
+        )
+
+
 def expect_axis(name: str, axis: int, array_name: str, array: Array) -> int:
     """The axis counted from zero, or `OptionError` if the array has no such axis.
 
