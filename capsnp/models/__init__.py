@@ -1,0 +1,16 @@
+"""Estimators: parameters, and fit, transform, sample; one model per file."""
+
+from capsnp.models.autoencoder import ConvAutoencoder
+from capsnp.models.capsule_decoder import CapsuleDecoder
+from capsnp.models.expert_capsules import PAPER, ExpertCapsules
+from capsnp.models.generator import CapsuleGenerator
+from capsnp.models.mixture import MixtureModel
+
+__all__ = [
+    "PAPER",
+    "CapsuleDecoder",
+    "CapsuleGenerator",
+    "ConvAutoencoder",
+    "ExpertCapsules",
+    "MixtureModel",
+]

@@ -1,7 +1,7 @@
 """The capsule decoder U: from output capsules back to input capsules."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Any, get_args
 
 import numpy as np
 
@@ -17,6 +17,8 @@ from capsnp.functional import (
     settling_gradient,
     winners,
 )
+from capsnp.functional._checks import expect_count, expect_option, expect_range
+from capsnp.functional.routing import Agreement, Normalize
 from capsnp.models._base import BLOCK, Estimator, Rows, expect_rows
 from capsnp.training.loop import Gradient, Observer, Training, batch_indices, train
 from capsnp.training.optimisers import Momentum
@@ -75,8 +77,8 @@ class CapsuleDecoder(Estimator):
         winner_steps: int = 600,
         settled_steps: int = 600,
         routing_iterations: int = 1,
-        agreement: Literal["cosine", "dot"] = "cosine",
-        normalize: Literal["inputs", "outputs"] = "outputs",
+        agreement: Agreement = "cosine",
+        normalize: Normalize = "outputs",
         coefficient_scale: float = 100.0,
         gain: float = 2.88,
         n_winners: int | None = 1,
@@ -154,6 +156,31 @@ class CapsuleDecoder(Estimator):
         expect_rows("X", X, (None, None, None), "(N, J, D)")
         expect_rows("y", y, (X.shape[0], None, None), "(N, I, P)")
         return DecoderTraining(self, X, y, priority)
+
+    def _expect_options(self) -> None:
+        super()._expect_options()
+        for name in ("winner_steps", "routing_iterations", "batch_size"):
+            expect_count(name, getattr(self, name))
+        for name in ("settled_steps", "settling_steps", "settling_steps_training"):
+            expect_count(name, getattr(self, name), minimum=0)
+        for count in self.settled_counts:
+            expect_count("settled_counts", count)
+        if self.n_winners is not None:
+            expect_count("n_winners", self.n_winners)
+        expect_option("agreement", self.agreement, get_args(Agreement))
+        expect_option("normalize", self.normalize, get_args(Normalize))
+        for name in (
+            "coefficient_scale",
+            "gain",
+            "strength",
+            "winner_weight",
+            "learning_rate",
+            "settled_learning_rate",
+            "l2",
+            "init_scale",
+        ):
+            expect_range(name, getattr(self, name), 0.0)
+        expect_range("momentum", self.momentum, 0.0, 1.0)
 
     def _start(self, X: Rows, y: Rows) -> None:
         (_, n_in, dim_in), (_, n_out, dim_out) = X.shape, y.shape

@@ -1,7 +1,7 @@
 """A product of expert capsules, trained by contrastive divergence with mixing by routing."""
 
 from collections.abc import Iterable, Mapping
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from sklearn.base import TransformerMixin
@@ -18,9 +18,13 @@ from capsnp.functional import (
     route,
     squash,
 )
+from capsnp.functional._checks import expect_count, expect_option, expect_range
+from capsnp.functional.routing import Agreement, Normalize
 from capsnp.models._base import BLOCK, Estimator, Rows, expect_rows
 from capsnp.models._capsule_training import CapsuleTraining, feature_statistics
 from capsnp.training.loop import Observer, train
+
+Decay = Literal["linear", "none"]
 
 PAPER = {
     "routing_iterations": 3,
@@ -114,8 +118,8 @@ class ExpertCapsules(TransformerMixin, Estimator):
         capsule_dim: int = 16,
         *,
         routing_iterations: int = 2,
-        agreement: Literal["cosine", "dot"] = "cosine",
-        normalize: Literal["inputs", "outputs"] = "inputs",
+        agreement: Agreement = "cosine",
+        normalize: Normalize = "inputs",
         coefficient_scale: float = 400.0,
         centre: bool = True,
         feature_scale: float | None = 0.3,
@@ -124,7 +128,7 @@ class ExpertCapsules(TransformerMixin, Estimator):
         rebalance_steps: int = 3000,
         mixing_steps: int = 1,
         learning_rate: float = 1.0,
-        decay: Literal["linear", "none"] = "linear",
+        decay: Decay = "linear",
         momentum: float = 0.9,
         l2: float = 1e-4,
         init_scale: float = 0.01,
@@ -196,13 +200,27 @@ class ExpertCapsules(TransformerMixin, Estimator):
 
     def _expect_options(self) -> None:
         super()._expect_options()
+        for name in (
+            "n_capsules",
+            "capsule_dim",
+            "routing_iterations",
+            "mixing_steps",
+            "n_steps",
+            "batch_size",
+        ):
+            expect_count(name, getattr(self, name))
+        expect_count("rebalance_steps", self.rebalance_steps, minimum=0)
+        expect_option("agreement", self.agreement, get_args(Agreement))
+        expect_option("normalize", self.normalize, get_args(Normalize))
+        expect_option("decay", self.decay, get_args(Decay))
+        for name in ("coefficient_scale", "balance", "learning_rate", "l2", "init_scale"):
+            expect_range(name, getattr(self, name), 0.0)
+        expect_range("momentum", self.momentum, 0.0, 1.0)
         if self.n_winners is not None and not 1 <= self.n_winners <= self.n_capsules:
             raise OptionError(
                 f"n_winners: expected 1 to {self.n_capsules} (n_capsules) or None, "
                 f"got {self.n_winners}"
             )
-        if self.decay not in ("linear", "none"):
-            raise OptionError(f"decay: expected 'linear' or 'none', got {self.decay!r}")
 
     def _start(self, X: Rows) -> None:
         """Centre, scale and first weights."""

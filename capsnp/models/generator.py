@@ -1,6 +1,6 @@
 """The whole of Figure 1: images to capsules and back, and images from single capsules."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -12,6 +12,7 @@ from capsnp.blocks import slices
 from capsnp.errors import OptionError
 from capsnp.functional import length, squash, unsquash, winners
 from capsnp.models._base import BLOCK, Estimator, Rows, Standardized, expect_rows
+from capsnp.models._saving import load_model, restore_state, save_model, state_of
 from capsnp.models.autoencoder import ConvAutoencoder
 from capsnp.models.capsule_decoder import CapsuleDecoder
 from capsnp.models.expert_capsules import ExpertCapsules
@@ -82,7 +83,12 @@ class CapsuleGenerator(Estimator):
     # --- fitting ---------------------------------------------------------------------------
 
     def fit(
-        self, images: Rows, y: Any = None, *, observers: Observers = _nobody, cache: Any = None
+        self,
+        images: Rows,
+        y: Any = None,  # noqa: ARG002
+        *,
+        observers: Observers = _nobody,
+        cache: Any = None,
     ):
         """Train all stages.
 
@@ -288,6 +294,51 @@ class CapsuleGenerator(Estimator):
         if domain == "visited":
             z = self.visited_[on, rng.integers(VISITED, size=on.size)] * length(z)[:, None]
         return z
+
+    # --- saving ----------------------------------------------------------------------------
+
+    def state(self) -> dict[str, np.ndarray]:
+        """Learned arrays of the parts that are fitted, on the host, named ``part.array``."""
+        return state_of(self)
+
+    def restore(self, state: Mapping[str, np.ndarray]):
+        """Take learned arrays from `state`."""
+        restore_state(self, state)
+        return self
+
+    def save(self, folder: str | Path) -> None:
+        """Write the model with the parts that are fitted: one file, whole or not at all.
+
+        Parameters
+        ----------
+        folder : str or Path
+            Made if it is not there; ``model.safetensors`` in it is replaced.
+
+        Raises
+        ------
+        RunError
+            If it cannot be written; an older model is still there.
+        """
+        save_model(self, folder)
+
+    @classmethod
+    def load(cls, folder: str | Path, backend: Any = None) -> "CapsuleGenerator":
+        """A model that `save` wrote, with its parameters.
+
+        Parameters
+        ----------
+        folder : str or Path
+        backend : str, Backend or None
+            Which need not be the one that trained it.
+
+        Raises
+        ------
+        RunError
+            If the folder holds no model.
+        CheckpointError
+            If the file is damaged, or of another kind or version.
+        """
+        return load_model(cls, folder, backend)
 
 
 def unit(x: np.ndarray) -> np.ndarray:
