@@ -1,0 +1,141 @@
+"""A generator as one file: every learned array, and the parameters that it was made with.
+
+There is one file and not a file for each part, so that a kill leaves the old model or the new,
+never half of each.
+"""
+
+import importlib.metadata
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.base import clone
+
+from capsnp.errors import CheckpointError, RunError
+from capsnp.models.autoencoder import ConvAutoencoder
+from capsnp.models.capsule_decoder import CapsuleDecoder
+from capsnp.models.expert_capsules import ExpertCapsules
+from capsnp.models.mixture import MixtureModel
+from capsnp.training.checkpoint import read_checkpoint, write_checkpoint
+from capsnp.training.files import one_line
+
+if TYPE_CHECKING:
+    from capsnp.models.generator import CapsuleGenerator
+
+MODEL = "model.safetensors"
+"""The file's name in its folder."""
+
+PARTS: dict[str, type] = {
+    "autoencoder": ConvAutoencoder,
+    "experts": ExpertCapsules,
+    "decoder": CapsuleDecoder,
+    "mixture": MixtureModel,
+}
+DIRECTIONS = ("visited", "mean_directions")
+
+Arrays = Mapping[str, np.ndarray]
+
+
+def blank_part(model: "CapsuleGenerator", name: str) -> Any:
+    """A part that is not fitted, with the model's parameters for it, dtype and backend."""
+    given = getattr(model, name)
+    part = clone(given) if given is not None else PARTS[name]()
+    shared = {"dtype": model.dtype, "backend": model.backend}
+    known = part.get_params(deep=False)
+    return part.set_params(**{key: value for key, value in shared.items() if key in known})
+
+
+def state_of(model: "CapsuleGenerator") -> dict[str, np.ndarray]:
+    """Arrays of every part that is fitted, named ``part.array``."""
+    arrays = {}
+    for name in PARTS:
+        if hasattr(model, f"{name}_"):
+            state = getattr(model, f"{name}_").state()
+            arrays |= {f"{name}.{array}": value for array, value in state.items()}
+    for name in DIRECTIONS:
+        if hasattr(model, f"{name}_"):
+            arrays[name] = getattr(model, f"{name}_")
+    return arrays
+
+
+def restore_state(model: "CapsuleGenerator", arrays: Arrays) -> None:
+    """Give a model the parts of a `state_of`.
+
+    Raises
+    ------
+    CheckpointError
+        If a part lacks one of its arrays.
+    """
+    for name in PARTS:
+        prefix = f"{name}."
+        state = {
+            key.removeprefix(prefix): value
+            for key, value in arrays.items()
+            if key.startswith(prefix)
+        }
+        if not state:
+            continue
+        setattr(model, f"{name}_", _restored(name, blank_part(model, name), state))
+    for name in DIRECTIONS:
+        if name in arrays:
+            setattr(model, f"{name}_", arrays[name])
+
+
+def _restored(name: str, part: Any, state: Arrays) -> Any:
+    if isinstance(part, MixtureModel):
+        return MixtureModel.from_state(state, **part.get_params())
+    try:
+        return part.restore(state)
+    except KeyError as missing:
+        raise CheckpointError(f"expected an array {name}.{missing.args[0]}, got none") from None
+
+
+def save_model(model: "CapsuleGenerator", folder: str | Path) -> None:
+    """Write a model with the parts that are fitted; see `CapsuleGenerator.save`."""
+    with one_line(folder, "cannot be made a folder of a model"):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+    parameters = {name: _parameters(blank_part(model, name)) for name in PARTS}
+    info = {
+        "kind": type(model).__name__,
+        "version": importlib.metadata.version("capsnp"),
+        "parameters": json.dumps(parameters | {"generator": _parameters(model)}),
+    }
+    write_checkpoint(Path(folder) / MODEL, state_of(model), info=info)
+
+
+def load_model(kind: type["CapsuleGenerator"], folder: str | Path, backend: Any) -> Any:
+    """Read a model; see `CapsuleGenerator.load`."""
+    path = Path(folder) / MODEL
+    if not path.is_file():
+        raise RunError(f"{folder}: expected a folder with a trained model ({MODEL}), found none")
+    arrays, info = read_checkpoint(path)
+    if info.get("kind") != kind.__name__:
+        raise CheckpointError(f"{path}: expected a {kind.__name__}, got {info.get('kind')}")
+    parameters = json.loads(info["parameters"])
+    model = kind(**parameters["generator"], backend=backend)
+    try:
+        for name in PARTS:
+            part = blank_part(model, name)
+            part.set_params(**_with_tuples(parameters[name]))
+            setattr(model, name, part)
+        restore_state(model, arrays)
+    except ValueError as error:  # what set_params says of a parameter that it does not know
+        raise CheckpointError(f"{path}: is of another version of capsnp ({error})") from None
+    return model
+
+
+def _parameters(estimator: Any) -> dict[str, Any]:
+    """Plain parameters: neither the backend, which is a matter of the machine, nor the parts."""
+    left_out = ("backend", *PARTS)
+    values = estimator.get_params(deep=False)
+    return {name: value for name, value in values.items() if name not in left_out}
+
+
+def _with_tuples(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Parameters as they were before JSON made lists of their tuples."""
+    return {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in parameters.items()
+    }
