@@ -4,10 +4,10 @@ Letters: i of I input capsules x_i of dimension P, j of J output capsules of dim
 of B examples, predictions z_{j|i} = W_ij x_i, coefficients c_ij.
 """
 
-from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 from capsnp.backend import Array
+from capsnp.functional._agreement import Votes, sized
 from capsnp.functional._checks import (
     expect_count,
     expect_ndim,
@@ -24,16 +24,15 @@ from capsnp.functional._coupling import (
     weight_matrix,
 )
 from capsnp.functional.activations import softmax
-from capsnp.functional.squash import length, squash
 
 Agreement = Literal["cosine", "dot"]
 Normalize = Literal["inputs", "outputs"]
 
 _BLOCK_NUMBERS = 2**20
-"""Predictions held at once unless `block_size` says otherwise: 4 MB in float32."""
+"""Numbers in the largest arrays of a block unless `block_size` says otherwise: 4 MB in float32."""
 
-_MIN_EXAMPLES = {"inputs": 64, "outputs": 16}
-"""Examples per block are not cut below this: shorter rows cost more than a cache miss."""
+_MIN_EXAMPLES = 64
+"""A default block is not cut to fewer examples: shorter rows cost more than misses of the cache."""
 
 
 class Routing(NamedTuple):
@@ -176,19 +175,18 @@ def route(
         expect_count("block_size", block_size)
     if iterations == 1:
         return _uniform(xp, x, W, normalize)
-    n_outputs, n_examples = _block_shape(x, W, normalize, block_size)
+    groups, examples = _blocks(x, W, normalize, block_size)
     x_IPB = batch_last(xp, x)
-    W_JIDP = xp.permute_dims(W, (1, 0, 2, 3))
+    x_sized = sized(xp, x_IPB, axis=1) if agreement == "cosine" else None
     c_parts, z_parts = [], []
-    for rows in _slices(x.shape[0], n_examples):
-        parts = [
-            _route_block(
-                xp, x_IPB[:, :, rows], W_JIDP[outputs, ...], iterations, agreement, normalize
-            )
-            for outputs in _slices(W.shape[1], n_outputs)
+    for rows in examples:
+        part = x_IPB[:, :, rows], None if x_sized is None else x_sized[:, :, rows]
+        routed = [
+            _route_group(xp, [Votes(xp, W[:, s, ...], *part) for s in group], iterations, normalize)
+            for group in groups
         ]
-        c_parts.append(_join(xp, [c for c, _ in parts], axis=0))
-        z_parts.append(_join(xp, [z for _, z in parts], axis=0))
+        c_parts.append(_join(xp, [c for c, _ in routed], axis=0))
+        z_parts.append(_join(xp, [z for _, z in routed], axis=0))
     c_JIB, z_JDB = _join(xp, c_parts, axis=2), _join(xp, z_parts, axis=2)
     return Routing(xp.permute_dims(c_JIB, (2, 1, 0)), xp.permute_dims(z_JDB, (2, 0, 1)))
 
@@ -294,100 +292,50 @@ def _uniform(xp: Any, x: Array, W: Array, normalize: Normalize) -> Routing:
     return Routing(c, xp.reshape(z, (B, J, D)))
 
 
-def _route_block(
-    xp: Any,
-    x_IPB: Array,
-    W_JIDP: Array,
-    iterations: int,
-    agreement: Agreement,
-    normalize: Normalize,
+def _route_group(
+    xp: Any, votes: list[Votes], iterations: int, normalize: Normalize
 ) -> tuple[Array, Array]:
-    """Coefficients (J, I, B) and sums (J, D, B) of some output capsules and examples."""
-    I, P, B = x_IPB.shape
-    J = W_JIDP.shape[0]
-    matrix = _rows(xp, W_JIDP)
-    share = 1.0 / (I if normalize == "inputs" else J)
-    c = xp.full((J, I, B), share, dtype=x_IPB.dtype, device=x_IPB.device)
-    z = share * (matrix @ xp.reshape(x_IPB, (I * P, B)))
-    logits = xp.zeros_like(c)
-    agree = _cosine(xp, x_IPB, W_JIDP) if agreement == "cosine" else _dot(xp, x_IPB, matrix)
+    """Coefficients (J, I, B) and sums (J, D, B) of output capsules that are routed together."""
+    n_inputs, n_outputs = votes[0].n_inputs, sum(part.n_outputs for part in votes)
+    share = 1.0 / (n_inputs if normalize == "inputs" else n_outputs)
+    z = [part.mean(share) for part in votes]
+    logits: list[Array] = [0.0] * len(votes)
     for _ in range(iterations - 1):
-        logits = logits + agree(z)
-        c = softmax(logits, axis=1 if normalize == "inputs" else 0)
-        z = matrix @ xp.reshape(c[:, :, None, :] * x_IPB, (J, I * P, B))
-    return c, z
+        logits = [b + part.agree(z_part) for b, part, z_part in zip(logits, votes, z, strict=True)]
+        if normalize == "inputs":
+            c = [softmax(b, axis=1) for b in logits]
+        else:
+            c = _split(softmax(_join(xp, logits, axis=0), axis=0), votes)
+        z = [part.weigh(c_part) for part, c_part in zip(votes, c, strict=True)]
+    return _join(xp, c, axis=0), _join(xp, z, axis=0)
 
 
-def _rows(xp: Any, W_JIDP: Array) -> Array:
-    """The weights of each output capsule as a matrix: (J, D, I·P)."""
-    J, I, D, P = W_JIDP.shape
-    return xp.reshape(xp.permute_dims(W_JIDP, (0, 2, 1, 3)), (J, D, I * P))
-
-
-def _inner(xp: Any, x_IPB: Array, matrix: Array, target: Array) -> Array:
-    """Predictions' inner products with a target (J, D, B), as x_i·(W_ijᵀ target_j): (J, I, B)."""
-    pulled = xp.reshape(xp.matrix_transpose(matrix) @ target, (-1, *x_IPB.shape))
-    return xp.sum(pulled * x_IPB, axis=2)
-
-
-def _dot(xp: Any, x_IPB: Array, matrix: Array) -> Callable[[Array], Array]:
-    """Agreement z (J, D, B) -> z_{j|i}·squash(z_j)."""
-    return lambda z: _inner(xp, x_IPB, matrix, squash(z, axis=1))
-
-
-def _cosine(xp: Any, x_IPB: Array, W_JIDP: Array) -> Callable[[Array], Array]:
-    """Agreement z (J, D, B) -> cosine of z_{j|i} and z_j, 0 if either is zero.
-
-    A cosine does not change when x_i or W_ij is multiplied, so each is brought to a size where
-    the squares of predictions neither overflow nor underflow.
-    """
-    x = _sized(xp, x_IPB, axis=1, size=1.0)
-    # The largest square is below D·P²·size². A size far above 1 leaves the room below to
-    # predictions that are short because their terms cancel.
-    size = 2.0 ** (50 if x.dtype == xp.float32 else 480)
-    W = _sized(xp, W_JIDP, axis=(2, 3), size=size)
-    matrix = _rows(xp, W)
-    predicted = W @ x
-    lengths = xp.sqrt(xp.vecdot(predicted, predicted, axis=2))
-    inverse = xp.where(lengths > 0, 1.0 / _or_one(xp, lengths), xp.zeros_like(lengths))
-
-    def agree(z: Array) -> Array:
-        direction = z / _or_one(xp, length(z, axis=1)[:, None, :])
-        return xp.clip(_inner(xp, x, matrix, direction) * inverse, min=-1.0, max=1.0)
-
-    return agree
-
-
-def _sized(xp: Any, array: Array, *, axis: int | tuple[int, ...], size: float) -> Array:
-    """The array with its largest number along some axes brought to a size; zeros stay."""
-    largest = xp.max(xp.abs(array), axis=axis, keepdims=True)
-    return array / _or_one(xp, largest) * size
-
-
-def _or_one(xp: Any, divisor: Array) -> Array:
-    return xp.where(divisor > 0, divisor, xp.ones_like(divisor))
-
-
-def _block_shape(
+def _blocks(
     x: Array, W: Array, normalize: Normalize, block_size: int | None
-) -> tuple[int, int]:
-    """Output capsules and examples per block."""
-    B = x.shape[0]
+) -> tuple[list[list[slice]], list[slice]]:
+    """Groups of output capsules that are routed together, each in parts, and blocks of examples."""
+    B = max(x.shape[0], 1)
     I, J, D, _ = W.shape
     if normalize == "inputs":
-        if block_size is not None:
-            return block_size, max(B, 1)
-        outputs = max(1, min(J, _BLOCK_NUMBERS // max(B * I * D, 1)))
-    else:
-        outputs = J
-        if block_size is not None:
-            return outputs, block_size
-    return outputs, max(_MIN_EXAMPLES[normalize], _BLOCK_NUMBERS // (outputs * I * D))
+        part = block_size or max(1, _BLOCK_NUMBERS // (B * I * D))
+        rows = B if block_size else max(_MIN_EXAMPLES, _BLOCK_NUMBERS // (part * I * D))
+        return [[s] for s in _slices(J, part)], _slices(B, rows)
+    rows = block_size or max(_MIN_EXAMPLES, _BLOCK_NUMBERS // (I * J))
+    return [_slices(J, max(1, _BLOCK_NUMBERS // (rows * I * D)))], _slices(B, rows)
 
 
 def _slices(n: int, size: int) -> list[slice]:
-    """[0, n) in slices of at most `size`; one empty slice if n is 0."""
-    return [slice(start, min(start + size, n)) for start in range(0, max(n, 1), size)]
+    """[0, n) in slices of at most `size`."""
+    return [slice(start, min(start + size, n)) for start in range(0, n, size)]
+
+
+def _split(c: Array, votes: list[Votes]) -> list[Array]:
+    """Coefficients (J, I, B) in the parts of the output capsules."""
+    parts, start = [], 0
+    for part in votes:
+        parts.append(c[start : start + part.n_outputs, ...])
+        start += part.n_outputs
+    return parts
 
 
 def _join(xp: Any, parts: list[Array], axis: int) -> Array:
