@@ -148,7 +148,7 @@ class Network:
         h1 = first.from_codes(g_a1)
         gradient = {
             "filters1": first.to_weight(x1.mT @ h1 + e1.mT @ y1),
-            "filters2": second.to_weight(x2.mT @ h2 + e2.mT @ y2),
+            "filters2": second.to_weight(x2.mT @ h2) + second.to_weight(e2.mT @ y2),
             "bias1": conv2d_bias_gradient(g_a1),
             "bias2": conv2d_bias_gradient(g_code),
             "decoder_bias2": conv2d_bias_gradient(g_d1),
@@ -158,6 +158,10 @@ class Network:
         return Loss(cross_entropy, xp.sum(error * error), gradient)
 
     def _before_relu(self, gradient: Array, output: Array) -> Array:
-        """The gradient for a leaky ReLU's input, whose sign its output has."""
+        """The gradient for a leaky ReLU's input, whose sign its output has.
+
+        Arithmetic on the mask: `where` on one without a pattern takes NumPy ten times as long.
+        """
         xp = namespace(gradient=gradient, output=output)
-        return xp.where(output > 0, gradient, float(self.slope) * gradient)
+        positive = xp.astype(output > 0, gradient.dtype)
+        return gradient * xp.maximum(positive, float(self.slope))
