@@ -6,6 +6,7 @@ smaller side one at a time, with the batch on the last axis, where element-wise 
 contiguous: the predictions (B, I, J, D) are never held.
 """
 
+from collections.abc import Sequence
 from typing import Any, Protocol
 
 from capsnp.backend import Array
@@ -22,8 +23,8 @@ class Coupling(Protocol):
     def reverse(self, x_out: Array) -> Array:
         """Σ_j c_ij W_ijᵀ x_j: (B, J, D) to (B, I, P)."""
 
-    def gradient(self, x: Array, pull: Array) -> Array:
-        """Σ_b c_ij pull_j x_iᵀ: (B, I, P) and (B, J, D) to (I, J, D, P)."""
+    def gradient(self, *terms: tuple[Array, Array]) -> Array:
+        """Σ_b c_ij pull_j x_iᵀ of every term (x, pull), added: (I, J, D, P)."""
 
 
 def coupling(xp: Any, W: Array, c: Array) -> Coupling:
@@ -111,10 +112,11 @@ class SharedCoupling:
     """One matrix for the whole batch."""
 
     def __init__(self, xp: Any, W: Array, c: Array) -> None:
+        I, J, _, P = W.shape
         self._xp = xp
-        self._c = c
         self._shape = W.shape
-        self.matrix = weight_matrix(xp, c[:, :, None, None] * W)  # (J·D, I·P)
+        self._c_JX = xp.reshape(xp.broadcast_to(c.mT[:, :, None], (J, I, P)), (J, 1, I * P))
+        self.matrix = self._scaled(weight_matrix(xp, W))  # (J·D, I·P)
 
     def forward(self, x: Array) -> Array:
         xp = self._xp
@@ -128,13 +130,20 @@ class SharedCoupling:
         B, J, D = x_out.shape
         return xp.reshape(xp.reshape(x_out, (B, J * D)) @ self.matrix, (B, I, P))
 
-    def gradient(self, x: Array, pull: Array) -> Array:
+    def gradient(self, *terms: tuple[Array, Array]) -> Array:
         xp = self._xp
         I, J, D, P = self._shape
-        B = x.shape[0]
-        flat = xp.reshape(pull, (B, J * D)).mT @ xp.reshape(x, (B, I * P))
-        product = xp.permute_dims(xp.reshape(flat, (J, D, I, P)), (2, 0, 1, 3))
-        return self._c[:, :, None, None] * product
+        products = [
+            xp.reshape(pull, (-1, J * D)).mT @ xp.reshape(x, (-1, I * P)) for x, pull in terms
+        ]
+        total = xp.reshape(self._scaled(sum(products[1:], products[0])), (J, D, I, P))
+        return xp.permute_dims(total, (2, 0, 1, 3))
+
+    def _scaled(self, matrix: Array) -> Array:
+        """A matrix (J·D, I·P) times the coefficients, in long runs of memory."""
+        _, J, D, _ = self._shape
+        blocks = self._xp.reshape(matrix, (J, D, -1)) * self._c_JX
+        return self._xp.reshape(blocks, matrix.shape)
 
 
 class ExampleCoupling:
@@ -159,10 +168,10 @@ class ExampleCoupling:
         back = self._xp.permute_dims(self._W, (1, 0, 3, 2))  # (J, I, P, D)
         return self._map(x_out, back, self._c_IJB, gather=not self._by_outputs)
 
-    def gradient(self, x: Array, pull: Array) -> Array:
+    def gradient(self, *terms: tuple[Array, Array]) -> Array:
         if self._by_outputs:
-            return _products(self._xp, x, pull, self._c_JIB)
-        back = _products(self._xp, pull, x, self._c_IJB)
+            return _products(self._xp, terms, self._c_JIB)
+        back = _products(self._xp, [(pull, x) for x, pull in terms], self._c_IJB)
         return self._xp.permute_dims(back, (1, 0, 3, 2))
 
     def _map(self, x: Array, W: Array, c_JIB: Array, *, gather: bool) -> Array:
@@ -191,13 +200,15 @@ def _spread(xp: Any, x_IPB: Array, W: Array, c_JIB: Array) -> Array:
     return total
 
 
-def _products(xp: Any, x: Array, pull: Array, c_JIB: Array) -> Array:
-    """Σ_b c_ij pull_j x_iᵀ as (I, J, D, P), one output capsule at a time."""
-    _, I, P = x.shape
-    _, J, D = pull.shape
-    x_IPB = batch_last(xp, x)
-    pull_JDB = batch_last(xp, pull)
-    rows = [pull_JDB[j, ...] @ _weighted(xp, x_IPB, c_JIB[j, ...]).mT for j in range(J)]
+def _products(xp: Any, terms: Sequence[tuple[Array, Array]], c_JIB: Array) -> Array:
+    """Σ_b c_ij pull_j x_iᵀ of every term as (I, J, D, P), one output capsule at a time."""
+    lasts = [(batch_last(xp, x), batch_last(xp, pull)) for x, pull in terms]
+    I, P, _ = lasts[0][0].shape
+    J, D, _ = lasts[0][1].shape
+    rows = []
+    for j in range(J):
+        parts = [pull[j, ...] @ _weighted(xp, x, c_JIB[j, ...]).mT for x, pull in lasts]
+        rows.append(sum(parts[1:], parts[0]))
     return xp.permute_dims(xp.reshape(xp.stack(rows), (J, D, I, P)), (2, 0, 1, 3))
 
 

@@ -22,6 +22,7 @@ from capsnp.functional._coupling import (
     expect_decoder,
     expect_layer,
 )
+from capsnp.functional._polar import polar
 from capsnp.functional.squash import squash
 
 
@@ -84,12 +85,9 @@ def expert_gradient(z: Array, /) -> Array:
     """
     xp = floating(z=z)
     expect_min_ndim("z", z, 1, "(..., D)")
-    scale = xp.max(xp.abs(z), axis=-1, keepdims=True)
-    scale = xp.where(scale > 1, scale, xp.ones_like(scale))
-    scaled = z / scale
-    inverse = 1.0 / scale
-    # z/(1+‖z‖²) over scale² above and below: no square overflows
-    return scaled / (inverse * inverse + xp.sum(scaled * scaled, axis=-1, keepdims=True)) * inverse
+    at = polar(xp, z, axis=z.ndim - 1)
+    r = at.scaled / at.up  # ‖z‖ · down, of which the square does not overflow
+    return (z * at.down) / (at.down * at.down + r * r) * at.down
 
 
 def mix(x: Array, W: Array, c: Array, *, steps: int = 1, on: Array | None = None) -> Mixing:
@@ -208,7 +206,8 @@ def cd_gradient(x: Array, W: Array, c: Array, *, steps: int = 1, on: Array | Non
     mixing = _mix(xp, layer, x, steps, gate)
     data = gated(xp, expert_gradient(mixing.z), gate)
     model = gated(xp, expert_gradient(mixing.z_model), gate)
-    return _mean_difference(layer, (x, data), (mixing.x_in, model))
+    mean = 2.0 / x.shape[0]
+    return layer.gradient((x, mean * data), (mixing.x_in, -mean * model))
 
 
 def decoder_gradient(
@@ -270,9 +269,9 @@ def decoder_gradient(
     layer = coupling(xp, U, e)
     z_model = layer.forward(x_out)
     x_model = gated(xp, squash(layer.reverse(z_model)), gate)
-    return _mean_difference(
-        layer, (x_out, expert_gradient(z_in)), (x_model, expert_gradient(z_model))
-    )
+    data, model = expert_gradient(z_in), expert_gradient(z_model)
+    mean = 2.0 / x_out.shape[0]
+    return layer.gradient((mean * x_out, data), (-mean * x_model, model))
 
 
 def gate_of(on: Array | None, like: Array, n_capsules: int) -> Array | None:
@@ -298,14 +297,6 @@ def _mix(xp: Any, layer: Coupling, x: Array, steps: int, gate: Array | None) -> 
         z_model = layer.forward(x_in)
         x_out_model = gated(xp, squash(z_model), gate)
     return Mixing(z, x_out, x_in, z_model, x_out_model)
-
-
-def _mean_difference(
-    layer: Coupling, data: tuple[Array, Array], model: tuple[Array, Array]
-) -> Array:
-    """Twice the batch's mean of c_ij (pull_j x_iᵀ of the data − pull_j x_iᵀ of the model)."""
-    batch = data[0].shape[0]
-    return (layer.gradient(*data) - layer.gradient(*model)) * (2.0 / batch)
 
 
 def _expect_examples(name: str, array: Array) -> None:
