@@ -32,6 +32,22 @@ from capsnp.functional.convolution import (
     conv2d_weight_gradient,
     im2col,
 )
+from capsnp.functional.energy import (
+    energy,
+    firing_probability,
+    free_energy,
+    joint_log_probability,
+    log_sum_over_states,
+)
+from capsnp.functional.rbm import (
+    RBMGradient,
+    RBMStatistics,
+    rbm_cd_gradient,
+    rbm_energy,
+    rbm_free_energy,
+    rbm_hidden_probability,
+    rbm_visible_probability,
+)
 from capsnp.functional.routing import Routing, forward, predictions, reverse, route
 from capsnp.functional.settling import (
     Settled,
@@ -53,6 +69,8 @@ from capsnp.functional.winners import winners
 
 __all__ = [
     "Mixing",
+    "RBMGradient",
+    "RBMStatistics",
     "Routing",
     "Settled",
     "cd_gradient",
@@ -66,18 +84,28 @@ __all__ = [
     "conv2d_transpose_weight_gradient",
     "conv2d_weight_gradient",
     "decoder_gradient",
+    "energy",
     "expert_gradient",
+    "firing_probability",
     "forward",
+    "free_energy",
     "im2col",
+    "joint_log_probability",
     "leaky_relu",
     "leaky_relu_derivative",
     "length",
     "length_vjp",
     "log_sigmoid",
     "log_sigmoid_derivative",
+    "log_sum_over_states",
     "logsumexp",
     "mix",
     "predictions",
+    "rbm_cd_gradient",
+    "rbm_energy",
+    "rbm_free_energy",
+    "rbm_hidden_probability",
+    "rbm_visible_probability",
     "relu",
     "relu_derivative",
     "reverse",

@@ -224,7 +224,9 @@ def expect_same_shape(name: str, array: Array, other_name: str, other: Array) ->
 
 
 def expect_axis(name: str, axis: int, array_name: str, array: Array) -> int:
-    """The axis counted from zero, or `OptionError` if the array has no such axis.
+    """The axis counted from zero.
+
+    Raises `OptionError` if the array has no such axis, `ShapeError` if it is empty along it.
 
     Examples
     --------
@@ -243,7 +245,13 @@ def expect_axis(name: str, axis: int, array_name: str, array: Array) -> int:
             f"{name}: expected an axis of {array_name} {tuple(array.shape)}, from {-n} to {n - 1}, "
             f"got {axis!r}"
         )
-    return operator.index(axis) % n
+    axis = operator.index(axis) % n
+    if array.shape[axis] == 0:
+        raise ShapeError(
+            f"{array_name}: expected at least one number along axis {axis}, "
+            f"got shape {tuple(array.shape)}"
+        )
+    return axis
 
 
 def expect_option(name: str, value: object, choices: Iterable[str]) -> None:

@@ -109,6 +109,15 @@ def test_axis(from_host):
             _checks.expect_axis("axis", bad, "z", z)
     with pytest.raises(ShapeError, match=r"^z: expected at least one axis, got shape \(\)$"):
         _checks.expect_axis("axis", -1, "z", from_host(np.asarray(1.0)))
+    with pytest.raises(ShapeError, match=r"^z: .* along axis 1, got shape \(3, 0\)$"):
+        _checks.expect_axis("axis", -1, "z", from_host(np.zeros((3, 0))))
+
+
+def test_same_shape(from_host):
+    z, g = from_host(np.zeros((2, 3))), from_host(np.zeros((2, 3), dtype="int64"))
+    _checks.expect_same_shape("g", g, "z", z)
+    with pytest.raises(ShapeError, match=r"^g: expected shape \(2, 3\) as z has, got \(3, 2\)$"):
+        _checks.expect_same_shape("g", from_host(np.zeros((3, 2))), "z", z)
 
 
 def test_options():
