@@ -148,10 +148,7 @@ class _Resuming:
 
     def __call__(self, url: str, output_file: str, _pooch: object) -> None:
         done = self.part.stat().st_size if self.part.exists() else 0
-        if done > self.size:
-            self.part.unlink()
-            done = 0
-        if done < self.size:
+        if done < self.size:  # what is longer fails its checksum
             self._stream(url, done)
         os.replace(self.part, output_file)
 

@@ -94,15 +94,12 @@ def _joined(train: Listing, test: Listing, folder: Path) -> Listing:
 
 
 def _list(folder: Path) -> Listing:
-    entries = sorted(
-        (entry for entry in folder.iterdir() if not entry.name.startswith(".")),
-        key=lambda entry: entry.name,
-    )
+    entries = _visible(folder)
     top = _images(entries)
     classes = {
         entry.name: images
         for entry in entries
-        if entry.is_dir() and (images := _images(sorted(entry.iterdir())))
+        if entry.is_dir() and (images := _images(_visible(entry)))
     }
     if top and classes:
         raise DataError(
@@ -118,12 +115,13 @@ def _list(folder: Path) -> Listing:
     return Listing(paths, np.repeat(np.arange(len(counts)), counts), tuple(classes))
 
 
+def _visible(folder: Path) -> list[Path]:
+    visible = (entry for entry in folder.iterdir() if not entry.name.startswith("."))
+    return sorted(visible, key=lambda entry: entry.name)
+
+
 def _images(entries: list[Path]) -> list[Path]:
-    return [
-        entry
-        for entry in entries
-        if entry.suffix.lower() in _SUFFIXES and not entry.name.startswith(".") and entry.is_file()
-    ]
+    return [entry for entry in entries if entry.suffix.lower() in _SUFFIXES and entry.is_file()]
 
 
 @contextmanager

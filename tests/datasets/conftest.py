@@ -38,12 +38,17 @@ def mnist_folder(tmp_path: Path) -> Path:
 
 
 class Server:
-    """Serves bytes by path; `requests` lists (path, Range) of what was asked."""
+    """Serves bytes by path; `requests` lists (path, Range) of what was asked.
+
+    It sends pieces of 1,000 bytes and stops after `cut_after` bytes.
+    """
 
     def __init__(self, url: str) -> None:
         self.url = url
         self.files: dict[str, bytes] = {}
         self.requests: list[tuple[str, str | None]] = []
+        self.encodings: list[str | None] = []
+        self.bytes_sent = 0
         self.ranges = True
         self.chunked = False
         self.cut_after: int | None = None
@@ -66,6 +71,7 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
         def do_GET(self) -> None:
             asked = self.headers.get("Range")
             server.requests.append((self.path, asked))
+            server.encodings.append(self.headers.get("Accept-Encoding"))
             server.before_answer()
             content = server.files.get(self.path)
             if content is None:
@@ -83,9 +89,15 @@ def _handler(server: Server) -> type[BaseHTTPRequestHandler]:
             if not server.chunked:
                 self.send_header("Content-Length", str(len(content) - start))
             self.end_headers()
-            body = content[start:]
-            self.wfile.write(body if server.cut_after is None else body[: server.cut_after])
             self.close_connection = True
+            for at in range(start, len(content), 1000):
+                if server.cut_after is not None and at - start >= server.cut_after:
+                    return
+                try:
+                    self.wfile.write(content[at : at + 1000])
+                except OSError:  # the client has hung up
+                    return
+                server.bytes_sent += 1000
 
         def log_message(self, *_args: object) -> None:
             """Nothing on the standard error."""

@@ -40,6 +40,13 @@ def test_downloads_once_and_keeps_it(server, tmp_path):
     assert names(path.parent) == {"a.gz"}
 
 
+def test_a_file_that_is_there_needs_no_lock(server, tmp_path, monkeypatch):
+    file = server.offer("a.gz", CONTENT)
+    (tmp_path / "a.gz").write_bytes(CONTENT)
+    monkeypatch.setattr("capsnp.datasets.download.FileLock", None)
+    assert get(file, tmp_path) == tmp_path / "a.gz"
+
+
 def test_a_server_that_does_not_tell_the_length(server, tmp_path):
     server.chunked = True
     assert get(server.offer("a.gz", CONTENT), tmp_path).read_bytes() == CONTENT
@@ -122,15 +129,17 @@ def test_another_file_of_the_same_length_is_refused(server, tmp_path):
 def test_a_server_that_sends_without_end_is_cut_off(server, tmp_path):
     file = server.offer("a.gz", CONTENT)
     server.chunked = True
-    server.files["/a.gz"] = CONTENT * 20
+    server.files["/a.gz"] = CONTENT * 200
     with pytest.raises(DataError, match="wrong checksum"):
         get(file, tmp_path)
+    assert server.bytes_sent < 30_000_000
     assert names(tmp_path) == set()
 
 
 def test_a_compressed_file_arrives_as_it_is(server, tmp_path):
     content = gzip.compress(CONTENT)
     assert get(server.offer("a.gz", content), tmp_path).read_bytes() == content
+    assert server.encodings == ["identity"]
 
 
 def test_a_damaged_file_in_the_cache_is_replaced_only_by_a_whole_one(server, tmp_path):
@@ -272,6 +281,7 @@ def test_two_processes_at_once_download_once(server, tmp_path):
         stream.close()
     assert (tmp_path / "a.gz").read_bytes() == CONTENT
     assert server.requests == [("/a.gz", None)]
+    assert sorted(line.split()[0] for line in waiting.splitlines()) == ["downloading", "waiting"]
     assert f"waiting for another download into {tmp_path}" in waiting
     assert names(tmp_path) == {"a.gz"}
 

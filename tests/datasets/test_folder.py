@@ -48,7 +48,8 @@ def test_sub_folders_are_classes(tmp_path):
     for n, name in enumerate(["dog", "cat", "dog", "ant"]):
         save(tmp_path / name / f"{n}.png", COLOUR[n])
     (tmp_path / "empty").mkdir()
-    (tmp_path / ".git").mkdir()
+    save(tmp_path / ".trash" / "9.png", COLOUR[9])
+    save(tmp_path / "cat" / ".9.png", COLOUR[9])
     data = load(tmp_path, split="all")
     assert data.labels is not None
     assert (data.classes, data.labels.tolist()) == (("ant", "cat", "dog"), [0, 1, 2, 2])

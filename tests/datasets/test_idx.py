@@ -41,6 +41,14 @@ def test_reads_more_than_one_chunk(tmp_path):
         np.testing.assert_array_equal(read_idx(path, shape=(None, 700, 800)), images)
 
 
+def test_a_byte_too_many_after_a_whole_chunk_is_refused(tmp_path):
+    content = struct.pack(">4B2I", 0, 0, 8, 2, 1024, 1024) + bytes(1024 * 1024)
+    for packed in (False, True):
+        assert read_idx(write(tmp_path, content, packed=packed), shape=(1024, 1024)).sum() == 0
+        with pytest.raises(DataError, match="holds more than 1048576"):
+            read_idx(write(tmp_path, content + b"x", packed=packed), shape=(1024, 1024))
+
+
 @pytest.mark.parametrize("packed", [False, True])
 @pytest.mark.parametrize(
     ("position", "value", "message"),
