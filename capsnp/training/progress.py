@@ -171,7 +171,8 @@ class _Meter(ABC):
         self.done = done
         if self.first is None:
             self.first = done - 1
-        if now - self.started >= _PATIENCE and self.is_due(now):
+        ended = done == self.total  # and `finish` will tell
+        if not ended and now - self.started >= _PATIENCE and self.is_due(now):
             self.shown = now
             self.show(self.status(now, health(), ended=False))
 

@@ -71,7 +71,7 @@ class Watchdog(Observer):
             self._expect(training, f"largest value of {name}", value, limit=math.inf)
 
     def _expect(self, training: Training, name: str, value: float, *, limit: float) -> None:
-        if math.isfinite(value) and abs(value) <= limit:
+        if math.isfinite(value) and value <= limit:
             return
         expected = "a finite number" if math.isinf(limit) else f"at most {limit:g}"
         raise DivergenceError(
