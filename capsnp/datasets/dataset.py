@@ -146,11 +146,12 @@ def reading(path: Path, kind: str, *errors: type[Exception]) -> Iterator[None]:
     DataError
         In place of those.
     """
+    unreadable: tuple[type[Exception], ...] = (OSError, *errors)
     try:
         yield
     except DataError:
         raise
-    except (OSError, *errors) as error:
+    except unreadable as error:
         raise DataError(
             f"{path}: expected {kind}, but it cannot be read: {in_one_line(error)}"
         ) from error

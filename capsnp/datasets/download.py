@@ -182,7 +182,7 @@ class _Resuming:
 
 def _reason(error: Exception) -> str:
     """Why a mirror failed, in a few words."""
-    if isinstance(error, requests.HTTPError):
+    if isinstance(error, requests.HTTPError) and error.response is not None:
         return f"HTTP status {error.response.status_code}"
     if isinstance(error, requests.Timeout):
         return "no answer in time"

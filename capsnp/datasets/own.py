@@ -82,8 +82,7 @@ def read_npy(path: Path, split: SplitName) -> Split:
     with reading(path, "an NPY file of images", *_DAMAGE):
         if path.stat().st_size == 0:
             raise DataError(f"{path}: expected an NPY file of images, found an empty file")
-        images = np.lib.format.open_memmap(path, mode="r")
-        images = as_images(images, path)
+        images = as_images(np.lib.format.open_memmap(path, mode="r"), path)
         return Split(images[split_rows(len(images), split, path)], None, ())
 
 
