@@ -1,7 +1,7 @@
 """Expectation maximisation for a mixture of Gaussians with full covariances.
 
 scikit-learn's `GaussianMixture` computes every density of every point and weighs every point in
-every covariance: 320 Gaussians on 60,000 points of 80 numbers take it twenty minutes. Here a
+every covariance: 320 Gaussians on 60,000 points of 80 numbers take it a minute per step. Here a
 density that cannot matter is left out: the squared Mahalanobis distance is a sum over triangular
 directions, so its first terms bound the density from above, and a Gaussian whose bound is e^-20
 of the best one's density at a point gets no share of it. Covariances then sum over the few
