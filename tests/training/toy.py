@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 
 from capsnp.errors import CapsnpError
-from capsnp.training import Momentum, Observer, RunFolder, Training, record, train
+from capsnp.training import Momentum, Observer, RunFolder, Training, Watchdog, record, train
 
 N_STEPS = 5
 SETTINGS = {"seed": 3, "capsules": {"rate": 0.1}}
@@ -110,6 +110,7 @@ def train_until(moment, folder):
 def kill_everywhere(folder):
     """Kill runs 0, 1, 2 ... at their moments 0, 1, 2 ... until one comes to its end first."""
     os.fsync = lambda _handle: None  # a kill, unlike a power cut, loses nothing that was written
+    Watchdog().check(Toy("first"))  # once, before the forks: this imports a good deal
     moment = 0
     while in_child(train_until, moment, Path(folder) / str(moment)) == -signal.SIGKILL:
         assert in_child(train_all, Path(folder) / str(moment)) == 0
