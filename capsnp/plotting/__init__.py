@@ -3,7 +3,7 @@
 No function opens a window or touches pyplot; `save` writes a figure as PNG.
 """
 
-from capsnp.plotting._page import save
+from capsnp.plotting._page import COLOURS, save
 from capsnp.plotting.connections import connection_diagram
 from capsnp.plotting.curves import squash_curves, training_curves
 from capsnp.plotting.images import (
@@ -18,6 +18,7 @@ from capsnp.plotting.routing import routing_heatmap
 from capsnp.plotting.usage import capsule_usage
 
 __all__ = [
+    "COLOURS",
     "capsule_grid",
     "capsule_sweep",
     "capsule_usage",

@@ -31,6 +31,8 @@ LINE = 15  # pixels from one line of text to the next
 BLUE, VERMILION, GREEN = "#0072B2", "#D55E00", "#009E73"
 ORANGE, SKY, PURPLE = "#E69F00", "#56B4E9", "#CC79A7"
 COLOURS = (BLUE, VERMILION, GREEN, ORANGE, PURPLE, SKY)
+"""For lines, in this order."""
+
 INK, GREY, PALE = "#1a1a1a", "#6b6b6b", "#d9d9d9"
 
 STYLE: dict[Any, Any] = {
