@@ -108,7 +108,7 @@ def _block_densities(x: np.ndarray, whitening: _Whitening) -> np.ndarray:
         bound[:, k] = peak - 0.5 * _norms((x[:, head] - means[k, head]) @ maps[k, head, head])
     likely = np.argmax(bound, axis=1)
     best = np.empty(len(x), dtype=np.float32)
-    for k in np.unique(likely):
+    for k in map(int, np.unique(likely)):
         rows = np.flatnonzero(likely == k)
         best[rows] = bound[rows, k] - 0.5 * _norms((x[rows] - means[k]) @ maps[k][:, tail])
     logs = np.full_like(bound, -np.inf)

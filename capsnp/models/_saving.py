@@ -33,7 +33,7 @@ PARTS: dict[str, type] = {
     "decoder": CapsuleDecoder,
     "mixture": MixtureModel,
 }
-DIRECTIONS = ("visited", "mean_directions")
+LEARNED = ("visited", "mean_directions", "feature_length")
 
 Arrays = Mapping[str, np.ndarray]
 
@@ -54,7 +54,7 @@ def state_of(model: "CapsuleGenerator") -> dict[str, np.ndarray]:
         if hasattr(model, f"{name}_"):
             state = getattr(model, f"{name}_").state()
             arrays |= {f"{name}.{array}": value for array, value in state.items()}
-    for name in DIRECTIONS:
+    for name in LEARNED:
         if hasattr(model, f"{name}_"):
             arrays[name] = getattr(model, f"{name}_")
     return arrays
@@ -78,7 +78,7 @@ def restore_state(model: "CapsuleGenerator", arrays: Arrays) -> None:
         if not state:
             continue
         setattr(model, f"{name}_", _restored(name, blank_part(model, name), state))
-    for name in DIRECTIONS:
+    for name in LEARNED:
         if name in arrays:
             setattr(model, f"{name}_", arrays[name])
 

