@@ -132,9 +132,7 @@ def test_col2im_is_the_adjoint_of_im2col(case, arrays, rng, from_host, to_host):
     images = arrays[0]
     columns = rng.normal(size=(N, *case.out, np.prod(case.kernel) * C_IN))
     forward = im2col(from_host(images), case.kernel, case.stride, padding=case.padding)
-    back = col2im(
-        from_host(columns), images.shape, case.kernel, case.stride, padding=case.padding
-    )
+    back = col2im(from_host(columns), images.shape, case.kernel, case.stride, padding=case.padding)
     assert np.sum(to_host(forward) * columns) == pytest.approx(np.sum(images * to_host(back)))
 
 
@@ -300,7 +298,7 @@ IMAGES, WEIGHT = np.ones((1, 4, 5, 2)), np.ones((3, 3, 2, 6))
         (
             lambda: conv2d_input_gradient(np.ones((1, 2, 2, 6)), WEIGHT, (4, 5)),
             ShapeError,
-            r"gradient: expected shape .* with W_out = 3 to match size \(4, 5\), got \(1, 2, 2, 6\)",
+            r"gradient: expected shape .* W_out = 3 to match size \(4, 5\), got \(1, 2, 2, 6\)",
         ),
         (
             lambda: conv2d_weight_gradient(np.ones((1, 2, 2, 6)), IMAGES, 3),
