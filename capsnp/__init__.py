@@ -1,3 +1,25 @@
 """Products of expert capsules, written once against the Array API."""
 
+from capsnp import functional
+from capsnp.backend import Backend, get_backend
+from capsnp.functional import *  # noqa: F403
+from capsnp.models import (
+    CapsuleDecoder,
+    CapsuleGenerator,
+    ConvAutoencoder,
+    ExpertCapsules,
+    MixtureModel,
+)
+
 __version__ = "0.1.0"
+
+__all__ = [
+    "Backend",
+    "CapsuleDecoder",
+    "CapsuleGenerator",
+    "ConvAutoencoder",
+    "ExpertCapsules",
+    "MixtureModel",
+    "get_backend",
+    *functional.__all__,
+]
