@@ -21,7 +21,7 @@ _WEIGHTS, _DROPOUT = 10, 11
 """What random numbers are for: the second part of their generator's seed."""
 
 CHUNK = 64
-"""Images that a thread takes through the network at a time; elsewhere, eight times as many."""
+"""Images that a thread takes through the network at a time; elsewhere eight times as many."""
 
 
 class ConvAutoencoder(TransformerMixin, Estimator):
@@ -287,7 +287,8 @@ class ConvAutoencoder(TransformerMixin, Estimator):
     def _map(self, function: Callable[[slice], Any], n: int) -> list:
         """The function of each block of n images, on the thread pool for NumPy."""
         on_host = self._backend.name == "numpy"
-        return map_blocks(function, slices(n, CHUNK if on_host else 8 * CHUNK), parallel=on_host)
+        size = min(CHUNK, -(-n // 2)) if on_host else 8 * CHUNK  # two blocks for two threads
+        return map_blocks(function, slices(n, size), parallel=on_host)
 
     def _network(self) -> tuple[Network, dict[str, Array]]:
         """The network with the factors of its products, for many blocks."""
