@@ -183,6 +183,15 @@ def test_partial_fit_goes_on_from_fitted_weights(images):
     assert 0 < np.max(moved) <= 1.001 * model.learning_rate
 
 
+def test_fit_and_restore_forget_the_moments_of_partial_fit(images):
+    state = ConvAutoencoder(**SMALL).fit(images).state()
+    fresh = ConvAutoencoder.from_state(state, **SMALL).partial_fit(images[:8])
+    refitted = ConvAutoencoder(**SMALL).partial_fit(images[8:]).fit(images)
+    restored = ConvAutoencoder(**SMALL).partial_fit(images[8:]).restore(state)
+    for model in (refitted, restored):
+        assert_same_bits(model.partial_fit(images[:8]).state(), fresh.state())
+
+
 def test_training_follows_the_mean_cross_entropy_of_the_batch(images):
     """The step's gradient is the slope of its own health, over blocks and without dropout."""
     many = np.concatenate([images, images])[: CHUNK + 9]
