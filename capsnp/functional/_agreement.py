@@ -52,7 +52,7 @@ class Votes:
     def weigh(self, c: Array) -> Array:
         """Sums (J, D, B) with coefficients (J, I, B)."""
         I, P, B = self._x.shape
-        return self._rows @ self._xp.reshape(c[:, :, None, :] * self._x, (-1, I * P, B))
+        return self._rows @ self._xp.reshape(c[:, :, None, :] * self._x, (self.n_outputs, I * P, B))
 
     def agree(self, z: Array) -> Array:
         """Agreements (J, I, B) with sums (J, D, B)."""
@@ -65,7 +65,9 @@ class Votes:
     def _inner(self, target: Array) -> Array:
         xp = self._xp
         pulled = xp.matrix_transpose(self._rows_compared) @ target
-        return xp.sum(xp.reshape(pulled, (-1, *self._x.shape)) * self._x_compared, axis=2)
+        return xp.sum(
+            xp.reshape(pulled, (self.n_outputs, *self._x.shape)) * self._x_compared, axis=2
+        )
 
 
 def sized(xp: Any, array: Array, *, axis: int | tuple[int, ...]) -> Array:
@@ -82,7 +84,7 @@ def _rows(xp: Any, W: Array) -> Array:
 def _inverse_lengths(xp: Any, W: Array, x: Array) -> Array:
     """1/‖W_ij x_i‖ as (J, I, B), 0 for a zero prediction."""
     predictions = xp.permute_dims(W, (1, 0, 2, 3)) @ x  # (J, I, D, B)
-    lengths = xp.sqrt(xp.vecdot(predictions, predictions, axis=2))
+    lengths = xp.sqrt(xp.vecdot(predictions, predictions, axis=-2))
     return xp.where(lengths > 0, 1.0 / _or_one(xp, lengths), xp.zeros_like(lengths))
 
 

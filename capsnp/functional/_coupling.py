@@ -133,16 +133,17 @@ class SharedCoupling:
     def gradient(self, *terms: tuple[Array, Array]) -> Array:
         xp = self._xp
         I, J, D, P = self._shape
+        B = terms[0][0].shape[0]
         products = [
-            xp.reshape(pull, (-1, J * D)).mT @ xp.reshape(x, (-1, I * P)) for x, pull in terms
+            xp.reshape(pull, (B, J * D)).mT @ xp.reshape(x, (B, I * P)) for x, pull in terms
         ]
         total = xp.reshape(self._scaled(sum(products[1:], products[0])), (J, D, I, P))
         return xp.permute_dims(total, (2, 0, 1, 3))
 
     def _scaled(self, matrix: Array) -> Array:
         """A matrix (J·D, I·P) times the coefficients, in long runs of memory."""
-        _, J, D, _ = self._shape
-        blocks = self._xp.reshape(matrix, (J, D, -1)) * self._c_JX
+        I, J, D, P = self._shape
+        blocks = self._xp.reshape(matrix, (J, D, I * P)) * self._c_JX
         return self._xp.reshape(blocks, matrix.shape)
 
 

@@ -319,14 +319,15 @@ def _blocks(
     if normalize == "inputs":
         part = block_size or max(1, _BLOCK_NUMBERS // (B * I * D))
         rows = B if block_size else max(_MIN_EXAMPLES, _BLOCK_NUMBERS // (part * I * D))
-        return [[s] for s in _slices(J, part)], _slices(B, rows)
-    rows = block_size or max(_MIN_EXAMPLES, _BLOCK_NUMBERS // (I * J))
-    return [_slices(J, max(1, _BLOCK_NUMBERS // (rows * I * D)))], _slices(B, rows)
+        return [[s] for s in _slices(J, part)], _slices(x.shape[0], rows)
+    rows = min(B, block_size or max(_MIN_EXAMPLES, _BLOCK_NUMBERS // (I * J)))
+    part = max(1, _BLOCK_NUMBERS // (rows * I * D))
+    return [_slices(J, part)], _slices(x.shape[0], rows)
 
 
 def _slices(n: int, size: int) -> list[slice]:
-    """[0, n) in slices of at most `size`."""
-    return [slice(start, min(start + size, n)) for start in range(0, n, size)]
+    """[0, n) in slices of at most `size`; one empty slice if n is 0."""
+    return [slice(start, min(start + size, n)) for start in range(0, max(n, 1), size)]
 
 
 def _split(c: Array, votes: list[Votes]) -> list[Array]:

@@ -35,9 +35,9 @@ from capsnp.functional.squash import length, squash
 _LARGEST_SLOPE = 3.0 * math.sqrt(3.0) / 8.0
 """Of r²/(1+r²), at r = 1/√3: the Lipschitz constant of squash."""
 
-_POWER_STEPS = 16
+_POWER_STEPS = {"shared": 64, "per example": 16}
 _POWER_MARGIN = 1.1
-"""Power iteration comes from below: within a few percent after these steps, so stretch it."""
+"""Power iteration comes from below, so it is stretched; steps twice too long would still settle."""
 
 _SERIES = [(-1.0) ** k / math.factorial(2 * k + 3) for k in range(12)]
 """Of (u − sin u)/u³ in u²; the first term left out is below 1e-18 of the sum for u ≤ 2."""
@@ -121,8 +121,8 @@ def settle(
 
     Notes
     -----
-    3√3/8 is the largest slope of r²/(1+r²), so a step is never too long for plain mirror descent.
-    λmax comes from a power iteration with a fixed start, so results repeat.
+    3√3/8 is the largest slope of r²/(1+r²), so plain mirror descent never overshoots. λmax comes
+    from a power iteration with a fixed start, so results repeat.
 
     References
     ----------
@@ -151,8 +151,10 @@ def settle(
     target = gated(xp, layer.reverse(h), gate)  # Vh
     z = v = xp.zeros_like(target)
     y, residual = z, target
-    start = _fixed_vector(xp, target if e.ndim == 3 else target[:1, ...])
-    step = 1.0 / (_LARGEST_SLOPE * _largest_eigenvalue(xp, gram, start) + float(strength))
+    batch, kind = (1, "shared") if e.ndim == 2 else (h.shape[0], "per example")
+    start = _fixed_vector(xp, target, batch)
+    largest = _largest_eigenvalue(xp, gram, start, _POWER_STEPS[kind])
+    step = 1.0 / (_LARGEST_SLOPE * largest + float(strength))
     iterations = 0
     while iterations < max_iter and not (tol > 0 and bool(xp.all(_norm(xp, residual) <= tol))):
         v = float(momentum) * v + step * residual
@@ -335,27 +337,28 @@ def _gram(xp: Any, layer: Coupling) -> Callable[[Array], Array]:
     if not isinstance(layer, SharedCoupling):
         return lambda y: layer.reverse(layer.forward(y))
     gram = layer.matrix.mT @ layer.matrix  # (J·D, J·D)
-    return lambda y: xp.reshape(xp.reshape(y, (y.shape[0], -1)) @ gram, y.shape)
+    size = gram.shape[0]
+    return lambda y: xp.reshape(xp.reshape(y, (y.shape[0], size)) @ gram, y.shape)
 
 
-def _largest_eigenvalue(xp: Any, gram: Callable[[Array], Array], start: Array) -> Array:
+def _largest_eigenvalue(xp: Any, gram: Callable[[Array], Array], start: Array, steps: int) -> Array:
     """λmax of a positive semi-definite map per example, (B, 1, 1), with a margin above."""
     v = start
-    for _ in range(_POWER_STEPS):
+    for _ in range(steps):
         v = gram(v)
         norm = _norm(xp, v)[:, None, None]
         v = v / xp.where(norm > 0, norm, xp.ones_like(norm))
     return _POWER_MARGIN * norm
 
 
-def _fixed_vector(xp: Any, like: Array) -> Array:
+def _fixed_vector(xp: Any, like: Array, batch: int) -> Array:
     """Unit vectors without symmetry: multiples of the golden ratio, less their whole part."""
-    B, J, D = like.shape
+    _, J, D = like.shape
     turns = xp.arange(1, J * D + 1, dtype=like.dtype, device=like.device)
     turns = turns * ((math.sqrt(5.0) - 1.0) / 2.0)
     v = xp.reshape(turns - xp.floor(turns) - 0.5, (1, J, D))
     v = v / _norm(xp, v)[:, None, None]
-    return xp.broadcast_to(v, (B, J, D))
+    return xp.broadcast_to(v, (batch, J, D))
 
 
 def _norm(xp: Any, r: Array) -> Array:
