@@ -74,11 +74,11 @@ rows
 # %%
 # Which capsule takes which digit? Winners were balanced in training, so all should be in use.
 
-settled = model.transform(test.images, n_on=1)
-winner = length(settled).argmax(axis=1)
+codes = model.transform(digits.images, inference="route", n_on=1)
+winner = length(codes).argmax(axis=1)
 print("share of the images:", np.round(np.bincount(winner, minlength=10) / len(winner), 2))
 common = [
-    np.bincount(test.labels[winner == j], minlength=10).argmax() if (winner == j).any() else "none"
+    np.bincount(digits.labels[winner == j], minlength=10).argmax() if j in winner else "none"
     for j in range(10)
 ]
 

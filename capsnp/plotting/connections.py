@@ -192,13 +192,21 @@ def _headings(canvas: Axes, y: float, j: int) -> None:
         canvas.text(x, y, text, ha="center", va="center", fontsize=10)
 
 
-def _arrow(canvas: Axes, start: np.ndarray, end: np.ndarray, colour: str, width: float = 2) -> None:
-    """An arrow whose tip is at `end`, in data coordinates."""
+def _arrow(axes: Axes, start: np.ndarray, end: np.ndarray, colour: str, width: float = 2) -> None:
+    """An arrow in data coordinates whose tip is at `end`; short ones get small heads."""
+    pixels = np.diff(axes.transData.transform([start, end]), axis=0)
+    head = min(3 + 2 * width, 0.6 * float(np.linalg.norm(pixels)))
     arrow = FancyArrowPatch(
         tuple(start), tuple(end), arrowstyle="-|>,head_length=.7,head_width=.35", shrinkA=0,
-        shrinkB=0, mutation_scale=3 + 2 * width, color=colour, linewidth=width, joinstyle="miter",
+        shrinkB=0, mutation_scale=max(head, 0.1), color=colour, linewidth=min(width, 0.4 * head),
+        joinstyle="miter",
     )  # fmt: skip
-    canvas.add_patch(arrow)
+    axes.add_patch(arrow)
+
+
+def _digits(value: float) -> str:
+    """Two significant digits."""
+    return f"{value:#.2g}".removesuffix(".")
 
 
 def _rows(canvas: Axes, flow: Flow, top: float) -> None:
@@ -209,7 +217,7 @@ def _rows(canvas: Axes, flow: Flow, top: float) -> None:
     for n, i in enumerate(flow.inputs):
         y = top + ROW * (n + 0.5)
         colour = COLOURS[n % len(COLOURS)]
-        canvas.text(MARGIN, y, f"input {i}\n‖x‖ = {flow.lengths[n]:.2g}", va="center")
+        canvas.text(MARGIN, y, f"input {i}\n‖x‖ = {_digits(flow.lengths[n])}", va="center")
         for centre, arrow in (
             (INPUT, flow.lengths[n] * scale_x * flow.directions[n] * flip),
             (PREDICTION, scale_z * flow.predictions[n] * flip),
@@ -222,11 +230,13 @@ def _rows(canvas: Axes, flow: Flow, top: float) -> None:
         canvas.text(MATRIX, y, f"$W_{{{i},{flow.j}}}$", ha="center", va="center", fontsize=10)
         for left, right in ((INPUT + 38, MATRIX - 32), (MATRIX + 32, PREDICTION - 38)):
             canvas.plot([left, right], [y, y], color=GREY, linewidth=1)
-        canvas.text(PREDICTION + 40, y + 13, f"‖z‖ = {lengths[n]:.2g}", va="center")
-        canvas.text(PREDICTION + 40, y - 11, f"c = {flow.c[n]:.2g}", va="center", color=INK)
+        canvas.text(PREDICTION + 40, y + 13, f"‖z‖ = {_digits(lengths[n])}", va="center")
+        canvas.text(PREDICTION + 40, y - 11, f"c = {_digits(flow.c[n])}", va="center", color=INK)
     if flow.n_others:
         y = top + ROW * (len(flow.inputs) + 0.5)
-        text = f"the other {flow.n_others} inputs together, coefficients' sum {flow.c_others:.2g}"
+        text = (
+            f"the other {flow.n_others} inputs together, coefficients' sum {_digits(flow.c_others)}"
+        )
         canvas.text(LINK - 12, y, text, ha="right", va="center", color=GREY)
 
 
@@ -260,14 +270,14 @@ def _sum_panel(figure: Figure, flow: Flow, top: float) -> None:
     """The weighted predictions head to tail, and z from the first tail to the last head."""
     axes = axes_at(figure, SUM, top, SIDE, SIDE)
     corners = np.concatenate([np.zeros((1, 2)), np.cumsum(flow.terms, axis=0)])
-    for n in range(len(flow.terms) if flow.n_others else len(flow.inputs)):
-        colour = GREY if n == len(flow.inputs) else COLOURS[n % len(COLOURS)]
-        _arrow(axes, corners[n], corners[n + 1], colour, 1.8)
-    _arrow(axes, corners[0], np.array([flow.z, 0.0]), INK, 3)
     low = np.minimum(corners.min(axis=0), 0)
     high = np.maximum(corners.max(axis=0), [flow.z, 0])
     centre, half = (low + high) / 2, 0.58 * max((high - low).max(), 1e-12)
     axes.set(xlim=(centre[0] - half, centre[0] + half), ylim=(centre[1] - half, centre[1] + half))
+    for n in range(len(flow.terms) if flow.n_others else len(flow.inputs)):
+        colour = GREY if n == len(flow.inputs) else COLOURS[n % len(COLOURS)]
+        _arrow(axes, corners[n], corners[n + 1], colour, 1.8)
+    _arrow(axes, corners[0], np.array([flow.z, 0.0]), INK, 3)
     axes.set_xticks([])
     axes.set_yticks([])
     axes.spines[:].set_visible(True)

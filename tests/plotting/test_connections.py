@@ -5,7 +5,7 @@ import pytest
 
 from capsnp import plotting
 from capsnp.errors import OptionError, ShapeError
-from capsnp.plotting.connections import _flow
+from capsnp.plotting.connections import _digits, _flow
 
 
 @pytest.fixture
@@ -35,9 +35,10 @@ def test_the_diagram_states_what_the_layer_computes(layer, assert_legible):
     assert f"‖z‖ = {length:.3g} (black)" in texts
     assert f"length {length**2 / (1 + length**2):.3f}\n= chance of being on" in texts
     for i in strongest:
-        assert f"input {i}\n‖x‖ = {np.linalg.norm(layer[0][i]):.2g}" in texts
+        assert f"input {i}\n‖x‖ = {np.linalg.norm(layer[0][i]):#.2g}" in texts
+        assert f"c = {layer[2][i, 2]:#.2g}" in texts
     others = layer[2][:, 2].sum() - layer[2][strongest, 2].sum()
-    assert f"the other 37 inputs together, coefficients' sum {others:.2g}" in texts
+    assert f"the other 37 inputs together, coefficients' sum {others:#.2g}" in texts
 
 
 def test_the_parts_add_up_to_z_along_the_first_axis(layer):
@@ -74,6 +75,12 @@ def test_link_widths_are_proportional_to_coefficients(layer):
     patches = [p for p in figure.axes[0].patches if p.get_alpha() == 0.8]
     first, second = (patch.get_linewidth() for patch in patches[:2])
     assert math.isclose(first / second, flow.c[0] / flow.c[1], rel_tol=1e-9)
+
+
+def test_numbers_have_two_digits():
+    assert [_digits(v) for v in (0.2, 1.0, 95.2, 0.0064, 0.0)] == [
+        "0.20", "1.0", "95", "0.0064", "0.0",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("change", [0.0, 1.0])
