@@ -238,7 +238,7 @@ def log_sum_over_states(x: Array, W: Array, c: Array) -> Array:
         number = xp.arange(start, min(start + size, 2**J), device=x.device)
         state_SJ = (number[:, None] >> place) & 1
         blocks.append(logsumexp(_sum_on(xp, state_SJ, log_square[..., None, :])))
-    return logsumexp(xp.stack(blocks))
+    return logsumexp(xp.stack(blocks), axis=0)
 
 
 def _output_lengths(xp: Any, x: Array, W: Array, c: Array) -> Polar:
