@@ -5,6 +5,7 @@ threads use them all. BLAS is held to one thread inside the pool: its own pool w
 """
 
 import os
+import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import cache
@@ -16,6 +17,8 @@ from capsnp.errors import OptionError
 
 Block = TypeVar("Block")
 Result = TypeVar("Result")
+
+_NAME = "capsnp-block"
 
 
 def n_threads() -> int:
@@ -34,7 +37,7 @@ def n_threads() -> int:
 
 @cache
 def _pool(process: int, threads: int) -> ThreadPoolExecutor:  # noqa: ARG001  a fork needs its own
-    return ThreadPoolExecutor(threads, thread_name_prefix="capsnp")
+    return ThreadPoolExecutor(threads, thread_name_prefix=_NAME)
 
 
 @cache
@@ -63,7 +66,7 @@ def map_blocks(
     Parameters
     ----------
     function : callable
-        Must not call `map_blocks` in parallel itself.
+        May call `map_blocks` itself: inside a block the work goes on in order.
     blocks : iterable
     parallel : bool
         Use the thread pool: for NumPy arrays.
@@ -75,7 +78,8 @@ def map_blocks(
     """
     blocks = list(blocks)
     threads = min(n_threads(), len(blocks))
-    if not parallel or threads < 2:
+    inside = threading.current_thread().name.startswith(_NAME)
+    if not parallel or inside or threads < 2:
         return [function(block) for block in blocks]
     with _blas().limit(limits=1, user_api="blas"):
         return list(_pool(os.getpid(), threads).map(function, blocks))

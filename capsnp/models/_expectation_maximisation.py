@@ -8,6 +8,7 @@ of the best one's density at a point gets no share of it. Covariances then sum o
 points that have a share.
 """
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 import numpy as np
@@ -43,7 +44,7 @@ class _Whitening(NamedTuple):
 
 
 def fit_mixture(
-    t: np.ndarray, labels: np.ndarray, *, max_iter: int, tol: float, regularization: float
+    t: np.ndarray, labels: np.ndarray, *, steps: Iterable[int], tol: float, regularization: float
 ) -> tuple[Mixture, float, int]:
     """The mixture, the mean log-likelihood before its last step and the number of steps.
 
@@ -52,7 +53,8 @@ def fit_mixture(
     t : numpy.ndarray of float32, shape (N, d)
     labels : numpy.ndarray of int, shape (N,)
         First assignment to Gaussians 0 ... K - 1.
-    max_iter : int
+    steps : iterable of int
+        1, 2 ... up to the most that are made.
     tol : float
         Stop when a step raises the mean log-likelihood by less.
     regularization : float
@@ -62,7 +64,7 @@ def fit_mixture(
     ones = np.ones(n, dtype=np.float32)
     mixture = _maximize(t, csr_array((ones, (np.arange(n), labels)), (n, k)), regularization)
     before, step = -np.inf, 0
-    for step in range(1, max_iter + 1):  # noqa: B007
+    for step in steps:  # noqa: B007
         shares, likelihood = _expect(t, mixture)
         mixture = _maximize(t, shares, regularization)
         if likelihood - before < tol:

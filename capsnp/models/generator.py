@@ -8,7 +8,7 @@ import numpy as np
 from sklearn.base import clone
 
 from capsnp.backend import Array
-from capsnp.blocks import slices
+from capsnp.blocks import map_blocks, slices
 from capsnp.errors import OptionError
 from capsnp.functional import length, squash, unsquash, winners
 from capsnp.models._base import BLOCK, Estimator, Rows, Standardized, expect_rows
@@ -25,6 +25,13 @@ Observers = Callable[[str], Iterable[Observer]]
 
 VISITED = 512
 """Directions kept per capsule of those that it took in training."""
+
+
+Track = Callable[[Iterable[Any], str], Iterable[Any]]
+
+
+def _untracked(items: Iterable[Any], description: str) -> Iterable[Any]:  # noqa: ARG001
+    return items
 
 
 def _nobody(stage: str) -> Iterable[Observer]:  # noqa: ARG001
@@ -91,6 +98,7 @@ class CapsuleGenerator(Estimator):
         *,
         observers: Observers = _nobody,
         cache: Any = None,
+        track: Track = _untracked,
     ):
         """Train all stages.
 
@@ -103,6 +111,8 @@ class CapsuleGenerator(Estimator):
             From a stage's name ("autoencoder", "capsules", "decoder") to its observers.
         cache : path, optional
             Folder for features too large to hold; without it they are held in memory.
+        track : callable, optional
+            Progress of what is no training, see `fit_decoder`.
 
         Returns
         -------
@@ -112,7 +122,7 @@ class CapsuleGenerator(Estimator):
         self.fit_autoencoder(images, observers=observers)
         features = self.features(images, cache=cache)
         self.fit_capsules(features, observers=observers)
-        self.fit_decoder(features, observers=observers)
+        self.fit_decoder(features, observers=observers, track=track)
         return self
 
     def fit_autoencoder(self, images: Rows, *, observers: Observers = _nobody):
@@ -137,20 +147,36 @@ class CapsuleGenerator(Estimator):
         self.experts_.fit(features, observers=observers("capsules"))
         return self
 
-    def fit_decoder(self, features: Rows, *, observers: Observers = _nobody):
-        """Third stage: U, the directions that capsules visit, the mixture over joint codes."""
+    def fit_decoder(
+        self, features: Rows, *, observers: Observers = _nobody, track: Track = _untracked
+    ):
+        """Third stage: U, the directions that capsules visit, the mixture over joint codes.
+
+        Parameters
+        ----------
+        features : array, shape (N, I, P)
+        observers : callable, optional
+        track : callable, optional
+            From items and what they are to the same items, such as `capsnp.training.track`.
+        """
         self._expect_fitted("experts_")
-        codes = self.experts_.transform(features)
         to_host = self._backend.to_host
+        blocks = slices(features.shape[0], 4 * BLOCK)
+        codes = np.concatenate(
+            [self.experts_.transform(features[rows]) for rows in track(blocks, "codes")]
+        )
         priority = to_host(self.experts_.priority(codes))
         self._keep_directions(codes, priority)
+        h = self._standardized(features)
+        self.feature_length_ = _mean_length(h)
         self.decoder_ = self._part(self.decoder, CapsuleDecoder)
-        standardized = self._standardized(features)
-        self.decoder_.fit(codes, standardized, priority=priority, observers=observers("decoder"))
-        self.feature_length_ = _mean_length(standardized)
-        settled = self._settle(standardized, codes)
+        self.decoder_.fit(codes, h, priority=priority, observers=observers("decoder"))
+        settled = np.concatenate(
+            [self._settle(h[rows], codes[rows]) for rows in track(blocks, "settling")]
+        )
         self.mixture_ = clone(self.mixture or MixtureModel())
-        self.mixture_.fit(to_host(unsquash(settled, clip=True)).reshape(len(settled), -1))
+        z = to_host(unsquash(settled, clip=True)).reshape(len(settled), -1)
+        self.mixture_.fit(z, track=track)
         return self
 
     def _part(self, given: Any, kind: type) -> Any:
@@ -207,14 +233,16 @@ class CapsuleGenerator(Estimator):
         return self._backend.to_host(winners(self.experts_.priority(codes), n_on))
 
     def _settle(self, h: Rows, codes: np.ndarray, n_on: int | None = None) -> np.ndarray:
-        settled = []
-        for rows in slices(len(codes), BLOCK):
-            on = None if n_on is None else self._array(self._winners(codes[rows], n_on))
-            result = self.decoder_.settle(
-                self._array(h[rows]), start=self._array(codes[rows]), on=on
-            )
-            settled.append(self._backend.to_host(result.y))
-        return np.concatenate(settled)
+        on = None if n_on is None else self._winners(codes, n_on)
+
+        def block(rows: slice) -> np.ndarray:
+            gate = None if on is None else self._array(on[rows])
+            start = self._array(codes[rows])
+            settled = self.decoder_.settle(self._array(h[rows]), start=start, on=gate)
+            return self._backend.to_host(settled.y)
+
+        parallel = self._backend.name == "numpy"
+        return np.concatenate(map_blocks(block, slices(len(codes), BLOCK), parallel=parallel))
 
     def inverse_transform(self, codes: Array) -> np.ndarray:
         """Images (N, H, W, C) of codes (N, J, D)."""

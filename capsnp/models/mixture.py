@@ -99,7 +99,7 @@ class MixtureModel(BaseEstimator):
 
     # --- fitting ---------------------------------------------------------------------------
 
-    def fit(self, points, y=None):  # noqa: ARG002
+    def fit(self, points, y=None, *, track=lambda items, _: items):  # noqa: ARG002
         """Find principal components, then the mixture.
 
         Parameters
@@ -107,6 +107,8 @@ class MixtureModel(BaseEstimator):
         points : array, shape (N, F)
             Real floating; may be memory-mapped, and is then read in blocks.
         y : ignored
+        track : callable, optional
+            From the steps and what they are to the steps: `capsnp.training.track` shows them.
 
         Returns
         -------
@@ -136,7 +138,7 @@ class MixtureModel(BaseEstimator):
         mixture, self.log_likelihood_, self.n_iter_ = fit_mixture(
             t,
             self._first_labels(t),
-            max_iter=self.max_iter,
+            steps=track(range(1, self.max_iter + 1), "mixture"),
             tol=self.tol,
             regularization=self.regularization,
         )
