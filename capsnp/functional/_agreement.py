@@ -64,7 +64,7 @@ class Votes:
 
     def _inner(self, target: Array) -> Array:
         xp = self._xp
-        pulled = xp.matrix_transpose(self._rows_compared) @ target
+        pulled = self._rows_compared.mT @ target
         return xp.sum(
             xp.reshape(pulled, (self.n_outputs, *self._x.shape)) * self._x_compared, axis=2
         )

@@ -271,7 +271,7 @@ def test_shared_coefficients_are_those_of_every_example(rng):
 
 
 def test_zero_inputs_give_a_zero_gradient(from_host, to_host):
-    x, W, c = np.zeros((2, 3, 4)), np.ones((3, 5, 2, 4)), np.ones((3, 5))
+    x, W, c = np.zeros((3, 5, 2)), np.ones((5, 4, 3, 2)), np.ones((5, 4))
     np.testing.assert_array_equal(to_host(cd_gradient(*map(from_host, (x, W, c)))), 0.0)
 
 

@@ -100,7 +100,7 @@ def test_predictions_are_the_loops(rng, from_host, to_host, size, dtype):
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 @pytest.mark.parametrize("shared", [True, False])
-@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize("size", SIZES[:2])
 def test_forward_and_reverse_are_the_loops(rng, from_host, to_host, size, shared, dtype):
     x, W = layer(rng, size, dtype)
     c = coefficients(rng, size, shared=shared, dtype=dtype)
@@ -195,14 +195,23 @@ def test_last_coefficients_weigh_the_returned_sum(rng, agreement, normalize, ite
 
 
 @pytest.mark.parametrize(("agreement", "normalize"), OPTIONS)
-@pytest.mark.parametrize("block_size", [1, 3])
-def test_block_size_changes_nothing(rng, from_host, to_host, agreement, normalize, block_size):
+@pytest.mark.parametrize("block_size", [1, 2, 3, 4, 100])
+def test_block_size_changes_nothing(rng, agreement, normalize, block_size):
     x, W = layer(rng, SIZES[0])
     options = {"agreement": agreement, "normalize": normalize}
     whole = route(x, W, **options)
-    c, z = route(from_host(x), from_host(W), block_size=block_size, **options)
-    np.testing.assert_allclose(to_host(c), whole.c, rtol=1e-12)
-    np.testing.assert_allclose(to_host(z), whole.z, rtol=1e-12, atol=1e-14)
+    c, z = route(x, W, block_size=block_size, **options)
+    np.testing.assert_allclose(c, whole.c, rtol=1e-12)
+    np.testing.assert_allclose(z, whole.z, rtol=1e-12, atol=1e-14)
+
+
+@pytest.mark.parametrize("normalize", ["inputs", "outputs"])
+def test_blocks_are_cut_alike_by_every_library(rng, from_host, to_host, normalize):
+    x, W = layer(rng, SIZES[0])
+    c, z = route(from_host(x), from_host(W), normalize=normalize, block_size=2)
+    whole = route(x, W, normalize=normalize)
+    np.testing.assert_allclose(to_host(c), whole.c, rtol=1e-11)
+    np.testing.assert_allclose(to_host(z), whole.z, rtol=1e-11, atol=1e-13)
 
 
 @pytest.mark.parametrize(("agreement", "normalize"), OPTIONS)
@@ -311,10 +320,10 @@ def test_cosine_coefficients_do_not_see_the_size_of_vectors(
 
 
 @pytest.mark.parametrize(("dtype", "small"), [("float32", 2.0**-80), ("float64", 2.0**-700)])
-def test_cosine_of_a_prediction_much_shorter_than_its_factors(from_host, to_host, dtype, small):
+def test_cosine_of_a_prediction_much_shorter_than_its_factors(dtype, small):
     x = np.asarray([[[1.0, small], [1.0, 1.0], [0.0, 1.0]]], dtype=dtype)
     W = np.asarray([[[[0.0, 1.0], [0.0, 1.0]]], [[[0.0, 1.0], [0.0, 1.0]]], [[[0, 0], [0, 1.0]]]])
-    c = to_host(route(from_host(x), from_host(W.astype(dtype)), iterations=2).c)[0, :, 0]
+    c = route(x, W.astype(dtype), iterations=2).c[0, :, 0]
     np.testing.assert_allclose(c[0], c[1], rtol=1e-6)  # both predict along (1, 1)
     assert c[2] < c[1]
 
@@ -347,10 +356,10 @@ def test_large_logits_do_not_overflow():
 
 
 @pytest.mark.parametrize("iterations", [1, 3])
-@pytest.mark.parametrize(("agreement", "normalize"), OPTIONS)
-def test_an_empty_batch_stays_empty(from_host, to_host, agreement, normalize, iterations):
+@pytest.mark.parametrize("normalize", ["inputs", "outputs"])
+def test_an_empty_batch_stays_empty(from_host, to_host, normalize, iterations):
     x, W = from_host(np.zeros((0, 3, 4))), from_host(np.ones((3, 5, 2, 4)))
-    c, z = route(x, W, agreement=agreement, normalize=normalize, iterations=iterations)
+    c, z = route(x, W, normalize=normalize, iterations=iterations)
     assert to_host(c).shape == (0, 3, 5)
     assert to_host(z).shape == (0, 5, 2)
     assert to_host(forward(x, W, c)).shape == (0, 5, 2)
