@@ -195,13 +195,21 @@ class CapsuleDecoder(Estimator):
 
     # --- inference -------------------------------------------------------------------------
 
+    @property
+    def _shared(self) -> int:
+        """How many capsules the coefficients sum to 1 over."""
+        return self.U_.shape[0 if self.normalize == "inputs" else 1]
+
+    def _uniform(self, gain: float) -> float:
+        """Each coefficient when all are equal, scaled."""
+        scale = 1.0 / self._shared if self.coefficient_scale is None else self.coefficient_scale
+        return gain * scale
+
     def _coefficients(self, y: Array, gain: float = 1.0) -> Array:
         """e, (J, I) when uniform, else routed from codes (B, J, D) to (B, J, I)."""
-        n_in, n_out = self.U_.shape[:2]
-        n = n_in if self.normalize == "inputs" else n_out
-        uniform = gain * (1.0 / n if self.coefficient_scale is None else self.coefficient_scale)
         if self.routing_iterations == 1:
-            return self._backend.xp.full((n_in, n_out), uniform, dtype=self.U_.dtype)
+            uniform = self._uniform(gain)
+            return self._backend.xp.full(self.U_.shape[:2], uniform, dtype=self.U_.dtype)
         parts = map_blocks(
             lambda rows: (
                 route(
@@ -215,7 +223,7 @@ class CapsuleDecoder(Estimator):
             slices(y.shape[0], 10),
             parallel=self._backend.name == "numpy",
         )
-        return self._backend.xp.concat(parts, axis=0) * (uniform * n)
+        return self._backend.xp.concat(parts, axis=0) * (self._uniform(gain) * self._shared)
 
     def inverse_transform(self, codes: Array) -> np.ndarray:
         """Features (N, I, P), centred and scaled, of codes (N, J, D)."""
@@ -250,6 +258,22 @@ class CapsuleDecoder(Estimator):
         e = self._coefficients(start, self.gain)
         steps = self.settling_steps if max_iter is None else max_iter
         return settle(h, self.U_, e, strength=self.strength, on=on, max_iter=steps)
+
+    def metric(self) -> np.ndarray:
+        """Lower triangular L, (J·D, J·D), with ‖yL‖ the length of the features of a code y.
+
+        Of the decoder with uniform coefficients; a millionth of the mean is added to its squares,
+        so that L has an inverse.
+        """
+        self._expect_fitted("U_")
+        n_in, n_out, dim_out, dim_in = self.U_.shape
+        held = self._backend.to_host(self.U_).transpose(0, 3, 1, 2)
+        V = held.reshape(n_in * dim_in, n_out * dim_out).astype("float64") * self._uniform(
+            self.gain
+        )
+        gram = V @ V.T
+        floor = 1e-6 * np.mean(np.diagonal(gram)) + np.finfo(V.dtype).tiny
+        return np.linalg.cholesky(gram + floor * np.eye(len(gram))).astype(self.dtype)
 
     # --- state -----------------------------------------------------------------------------
 

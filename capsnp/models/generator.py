@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
+from scipy.linalg import solve_triangular
 from sklearn.base import clone
 
 from capsnp.backend import Array
@@ -47,7 +48,8 @@ class CapsuleGenerator(Estimator):
     experts : ExpertCapsules, optional
     decoder : CapsuleDecoder, optional
     mixture : MixtureModel, optional
-        Over the joint codes; each of the four is cloned before it is fitted.
+        Over the joint codes before squash, in the decoder's metric: their principal components
+        are those that change features most. Each of the four is cloned before it is fitted.
     random_state : int
         Seed of the directions kept, and of `sample` unless it gets its own.
     dtype : {"float32", "float64"}
@@ -175,8 +177,8 @@ class CapsuleGenerator(Estimator):
             [self._settle(h[rows], codes[rows]) for rows in track(blocks, "settling")]
         )
         self.mixture_ = clone(self.mixture or MixtureModel())
-        z = to_host(unsquash(settled, clip=True)).reshape(len(settled), -1)
-        self.mixture_.fit(z, track=track)
+        z = unsquash(settled, clip=True).reshape(len(settled), -1)
+        self.mixture_.fit(z @ self.decoder_.metric(), track=track)
         return self
 
     def _part(self, given: Any, kind: type) -> Any:
@@ -324,8 +326,9 @@ class CapsuleGenerator(Estimator):
             raise OptionError(f"n: expected at least 1, got {n}")
         rng = np.random.default_rng(self.random_state if random_state is None else random_state)
         if domain == "codes":
-            z = self.mixture_.sample(n, rng).reshape(n, n_caps, dim).astype(self.dtype)
-            return squash(z)
+            points = self.mixture_.sample(n, rng).astype(self.dtype)
+            z = solve_triangular(self.decoder_.metric(), points.T, lower=True, trans="T").T
+            return squash(np.reshape(z, (n, n_caps, dim)))
         on = np.arange(n) % n_caps if capsule is None else np.full(n, capsule)
         codes = np.zeros((n, n_caps, dim), dtype=self.dtype)
         codes[np.arange(n), on] = squash(self._draw(rng, on, domain))

@@ -122,3 +122,11 @@ def test_bad_input(data):
         CapsuleDecoder().inverse_transform(codes)
     with pytest.raises(ShapeError, match=r"codes: expected shape \(N, J, D\)"):
         CapsuleDecoder(**SMALL).fit(codes, h).inverse_transform(codes[:, :3])
+
+
+def test_metric_measures_features(data):
+    codes, h = data
+    model = CapsuleDecoder(**SMALL).fit(codes, h)
+    flat = codes.reshape(300, -1) @ model.metric()
+    want = np.linalg.norm(model.inverse_transform(codes).reshape(300, -1), axis=1)
+    np.testing.assert_allclose(np.linalg.norm(flat, axis=1), want, rtol=1e-4)

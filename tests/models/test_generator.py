@@ -16,7 +16,9 @@ from capsnp.models import (
 
 def make(**options):
     return CapsuleGenerator(
-        ConvAutoencoder(filters=8, kernel=5, capsule_dim=4, n_steps=300, learning_rate=3e-3, batch_size=32),
+        ConvAutoencoder(
+            filters=8, kernel=5, capsule_dim=4, n_steps=300, learning_rate=3e-3, batch_size=32
+        ),
         ExpertCapsules(6, 5, n_steps=300, batch_size=32, rebalance_steps=300),
         CapsuleDecoder(winner_steps=150, settled_steps=150, batch_size=32, settled_counts=(1, 6)),
         MixtureModel(n_components=3, n_principal=8),
