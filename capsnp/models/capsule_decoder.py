@@ -272,7 +272,7 @@ class CapsuleDecoder(Estimator):
             self.gain
         )
         gram = V @ V.T
-        floor = 1e-6 * np.mean(np.diagonal(gram)) + np.finfo(V.dtype).tiny
+        floor = 1e-6 * np.mean(np.diagonal(gram)) + np.finfo(U.dtype).tiny
         return np.linalg.cholesky(gram + floor * np.eye(len(gram))).astype(self.dtype)
 
     # --- state -----------------------------------------------------------------------------
