@@ -249,14 +249,25 @@ def test_unsquash_names_capsules_along_other_axes(library):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_unsquash_decides_by_the_true_length(library, rng, dtype):
-    x = rng.standard_normal((16, 3))
+    x = rng.standard_normal((500, 3))
     x = (x / np.sqrt(np.sum(x * x, axis=1, keepdims=True))).astype(dtype)
-    inside = [sum(Fraction(float(v)) ** 2 for v in row) < 1 for row in x]
-    assert 3 < sum(inside) < 13
+    inside = np.asarray([sum(Fraction(float(v)) ** 2 for v in row) < 1 for row in x])
+    assert 100 < np.sum(inside) < 400
     unsquash(library.from_host(x[inside]))
-    for row in x[~np.asarray(inside)]:
+    rounded_down = x[~inside & (length(x) < 1)]
+    assert len(rounded_down) >= 2
+    for row in np.concatenate([rounded_down[:2], x[~inside][:2]]):
         with pytest.raises(DomainError, match=r"got length 1\.0"):
             unsquash(library.from_host(row))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_clipping_never_makes_a_shorter_capsule_longer_than_a_longer_one(library, rng, dtype):
+    x = rng.standard_normal((500, 3))
+    x = (x / np.sqrt(np.sum(x * x, axis=1, keepdims=True))).astype(dtype)
+    eps = float(np.finfo(dtype).eps)
+    got = library.to_host(unsquash(library.from_host(x), clip=True))
+    assert np.max(length(got)) <= (2 / eps - 1) ** 0.5 * (1 + 4 * eps)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
@@ -347,35 +358,46 @@ def test_derivative_of_length_by_complex_step(library, rng):
     np.testing.assert_allclose(library.to_host(got), expected, rtol=1e-14)
 
 
-def exact_squash_vjp(row):
+def squash_factors(r):
+    return r / (1 + r * r), 2 * r / (1 + r * r) ** 2
+
+
+def unsquash_factors(t):
+    return 1 / (t * (1 - t)).sqrt(), 1 / (2 * t.sqrt() * (1 - t) * (1 - t).sqrt())
+
+
+def exact_vjp(factors, row):
     """Of a row that holds z and then g; with the size that errors are measured by."""
     z, g = row[: len(row) // 2], row[len(row) // 2 :]
     r = exact_length(z)
     if not r:
-        return [Decimal(0)] * len(z), Decimal(0)
-    across, along = r / (1 + r * r), 2 * r / (1 + r * r) ** 2
+        return [r] * len(z), r
+    across, along = factors(r)
     inner = sum((v * w for v, w in zip(z, g, strict=True)), Decimal(0)) / (r * r)
     result = [across * (w - v * inner) + along * v * inner for v, w in zip(z, g, strict=True)]
     return result, max(across, along) * exact_length(g)
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_squash_derivative_is_right_over_the_whole_range(library, rng, dtype):
+@pytest.mark.parametrize(
+    ("vjp", "factors"), [(squash_vjp, squash_factors), (unsquash_vjp, unsquash_factors)]
+)
+def test_derivatives_are_right_over_the_whole_range(library, rng, dtype, vjp, factors):
     info = np.finfo(dtype)
     for z in whole_range(dtype):
+        if vjp is unsquash_vjp:
+            z = np.concatenate([squash(z), z[length(z) < 1]])
         z = readable(library, z)
+        z = z if vjp is squash_vjp else z[length(z) > 0]
         g = rng.standard_normal(z.shape).astype(dtype)
         with np.errstate(**QUIET):
-            got = library.to_host(squash_vjp(library.from_host(z), library.from_host(g)))
-        for have, (want, size) in zip(
-            got, exactly(exact_squash_vjp, np.concatenate([z, g], axis=1)), strict=True
-        ):
-            smallest = info.tiny if library.name == "jax" else 8 * info.smallest_subnormal
+            got = library.to_host(vjp(library.from_host(z), library.from_host(g)))
+        smallest = info.tiny if library.name == "jax" else 8 * info.smallest_subnormal
+        exact = exactly(lambda row: exact_vjp(factors, row), np.concatenate([z, g], axis=1))
+        for have, (want, size) in zip(got, exact, strict=True):
             allowed = 8 * float(info.eps) * float(size) + float(smallest)
-            assert (
-                max(abs(float(Decimal(float(a)) - b)) for a, b in zip(have, want, strict=True))
-                <= allowed
-            )
+            error = max(abs(Decimal(float(a)) - b) for a, b in zip(have, want, strict=True))
+            assert float(error) <= allowed
 
 
 # Invariants
