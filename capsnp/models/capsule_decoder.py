@@ -268,10 +268,8 @@ class CapsuleDecoder(Estimator):
         self._expect_fitted("U_")
         n_in, n_out, dim_out, dim_in = self.U_.shape
         held = self._backend.to_host(self.U_).transpose(0, 3, 1, 2)
-        V = held.reshape(n_in * dim_in, n_out * dim_out).astype("float64") * self._uniform(
-            self.gain
-        )
-        gram = V @ V.T
+        U = held.reshape(n_in * dim_in, n_out * dim_out).astype("float64")
+        gram = self._uniform(self.gain) ** 2 * (U @ U.T)
         floor = 1e-6 * np.mean(np.diagonal(gram)) + np.finfo(U.dtype).tiny
         return np.linalg.cholesky(gram + floor * np.eye(len(gram))).astype(self.dtype)
 
