@@ -5,6 +5,7 @@ contiguous: x (I, P, B), c (J, I, B), z (J, D, B). The inner product of a predic
 is taken as x_i·(W_ijᵀ target_j), one matrix product per output capsule.
 """
 
+import math
 from typing import Any
 
 from capsnp.backend import Array
@@ -37,7 +38,7 @@ class Votes:
         self._inverse_lengths = None
         self.n_inputs, self.n_outputs = W.shape[:2]
         if x_sized is not None:
-            # Squared lengths stay below D·P²·size². A size far above 1 leaves the room below 1
+            # Squared lengths stay below 16·D·P²·size². A size far above 1 leaves the room below 1
             # to predictions that are short although x_i and W_ij are not.
             size = 2.0 ** (50 if x.dtype == xp.float32 else 480)
             W = sized(xp, W, axis=(2, 3)) * size
@@ -71,8 +72,17 @@ class Votes:
 
 
 def sized(xp: Any, array: Array, *, axis: int | tuple[int, ...]) -> Array:
-    """The array over its largest absolute number along some axes; zeros stay."""
-    return array / _or_one(xp, xp.max(xp.abs(array), axis=axis, keepdims=True))
+    """The array with its largest absolute number along some axes in [1, 2); zeros stay.
+
+    Factors are powers of two, so no number is rounded and sums that cancel still do.
+    """
+    largest = xp.max(xp.abs(array), axis=axis, keepdims=True)
+    limit = 126 if array.dtype == xp.float32 else 1022
+    powers = [2.0**-k for k in range(-limit, limit + 1)]
+    exponent = xp.clip(xp.floor(xp.log2(_or_one(xp, largest))), min=-limit, max=limit)
+    place = xp.reshape(xp.astype(exponent, xp.int32) + limit, (math.prod(largest.shape),))
+    table = xp.asarray(powers, dtype=array.dtype, device=array.device)
+    return array * xp.reshape(xp.take(table, place, axis=0), largest.shape)
 
 
 def _rows(xp: Any, W: Array) -> Array:

@@ -348,6 +348,18 @@ def test_opposed_predictions_agree_with_nothing():
     np.testing.assert_array_equal(z, np.zeros((1, 1, 3)))
 
 
+def test_predictions_that_cancel_agree_with_nothing(rng):
+    """W_ij x_i = 0 exactly, while x_i·(W_ijᵀ z_j) is rounding noise: no cosine comes of it."""
+    a, b = rng.integers(1, 99, size=(2, 16)).astype("float64")
+    blind = np.stack([a, b, a + b], axis=-1)
+    x = np.stack([[1.0, 1.0, -1.0], rng.normal(size=3), rng.normal(size=3)])[None]
+    W = np.stack([blind, rng.normal(size=(16, 3)), rng.normal(size=(16, 3))])[:, None]
+    np.testing.assert_array_equal(predictions(x, W)[0, 0, 0], 0.0)
+    c, _ = route(x, W, iterations=2)
+    c_loops, _ = route_by_loops(x, W, 2, "cosine", "inputs")
+    np.testing.assert_allclose(c, c_loops, rtol=1e-12)
+
+
 def test_large_logits_do_not_overflow():
     x = np.asarray([[[1e3, 0.0], [0.0, 1e3]]])
     W = np.broadcast_to(np.eye(2) * [[1e3], [1.0]], (2, 1, 2, 2))
