@@ -1,0 +1,55 @@
+"""How good images and codes are, on one scale: see ``docs/evaluation.md``."""
+
+from capsnp.evaluation.baselines import FeatureControl, mean_image, pca_gaussian
+from capsnp.evaluation.classifier import ImageClassifier
+from capsnp.evaluation.codes import (
+    CodeScores,
+    capsule_scores,
+    class_purity,
+    linear_probe,
+    relative_error,
+    usage,
+)
+from capsnp.evaluation.distances import (
+    copies,
+    frechet_distance,
+    kernel_distance,
+    nearest_distances,
+    neighbourhoods,
+)
+from capsnp.evaluation.images import (
+    ImageJudge,
+    ImageScores,
+    PixelFeatures,
+    class_histogram,
+    confident_share,
+)
+from capsnp.evaluation.report import Column, Report, Table, code_table, image_table
+
+__all__ = [
+    "CodeScores",
+    "Column",
+    "FeatureControl",
+    "ImageClassifier",
+    "ImageJudge",
+    "ImageScores",
+    "PixelFeatures",
+    "Report",
+    "Table",
+    "capsule_scores",
+    "class_histogram",
+    "class_purity",
+    "code_table",
+    "confident_share",
+    "copies",
+    "frechet_distance",
+    "image_table",
+    "kernel_distance",
+    "linear_probe",
+    "mean_image",
+    "nearest_distances",
+    "neighbourhoods",
+    "pca_gaussian",
+    "relative_error",
+    "usage",
+]

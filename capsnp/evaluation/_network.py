@@ -99,7 +99,9 @@ def classify(images: Array, weights: dict[str, Array]) -> Layers:
     return Layers(activations, features, features @ weights["logits"] + weights["logits_bias"])
 
 
-def loss_and_gradient(images: Array, targets: Array, weights: dict[str, Array]) -> Loss:
+def loss_and_gradient(
+    images: Array, targets: Array, mask: Array, weights: dict[str, Array]
+) -> Loss:
     r"""Cross-entropy of the classes, and its gradient by hand.
 
     .. math:: L = \sum_b [\log \sum_k e^{l_{bk}} - \sum_k t_{bk} l_{bk}],
@@ -110,6 +112,8 @@ def loss_and_gradient(images: Array, targets: Array, weights: dict[str, Array]) 
     images : array, shape (B, H, W, C)
     targets : array, shape (B, K)
         One-hot.
+    mask : array, shape (B, F)
+        What the features are multiplied with before the last layer: dropout, or ones.
     weights : dict of str to array
 
     Returns
@@ -117,13 +121,15 @@ def loss_and_gradient(images: Array, targets: Array, weights: dict[str, Array]) 
     Loss
     """
     xp = namespace(images=images)
-    activations, features, logits = classify(images, weights)
+    activations, features, _ = classify(images, weights)
+    kept = mask * features
+    logits = kept @ weights["logits"] + weights["logits_bias"]
     last = activations[-1]
     flat = xp.reshape(last, (last.shape[0], -1))
 
     g = softmax(logits, axis=1) - targets
-    gradient = {"logits": features.mT @ g, "logits_bias": xp.sum(g, axis=0)}
-    g = _through_leaky(g @ weights["logits"].mT, features)
+    gradient = {"logits": kept.mT @ g, "logits_bias": xp.sum(g, axis=0)}
+    g = _through_leaky(mask * (g @ weights["logits"].mT), features)
     gradient |= {"features": flat.mT @ g, "features_bias": xp.sum(g, axis=0)}
     g = xp.reshape(g @ weights["features"].mT, last.shape)
     for k in reversed(_convolutions(weights)):

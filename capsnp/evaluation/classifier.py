@@ -22,10 +22,13 @@ from capsnp.models._base import Estimator, Rows, expect_rows
 from capsnp.training.loop import Gradient, Observer, Training, batch_indices, train
 from capsnp.training.optimisers import Adam
 
+_SHIFT, _DROPOUT = 20, 21
+"""What random numbers are for: the second part of their generator's seed."""
+
 CHUNK = 64
 """Images that a thread takes through the network at a time; elsewhere, eight times as many."""
 
-PASSES, LEAST_STEPS = 4, 300
+PASSES, LEAST_STEPS = 4, 450
 """Default length of the training: over the images this often, and at least this many steps."""
 
 
@@ -43,11 +46,16 @@ class ImageClassifier(ClassifierMixin, Estimator):
         Odd height and width of the filters.
     n_features : int
         Width of the layer before the last.
+    dropout : float
+        Share of the features dropped in training, in [0, 1). It keeps features of new images like
+        those of the training images: without it the two are twice as far apart.
+    shift : int
+        Each training image is moved by up to this many pixels each way, its edges repeated.
     learning_rate : float
         Of Adam, at the start; it falls linearly to 0.
     batch_size : int
     n_steps : int, optional
-        By default four passes over the images, at least 300.
+        By default four passes over the images, at least 450.
     random_state : int
         Seed of the weights and of the data's order.
     dtype : {"float32", "float64"}
@@ -84,6 +92,8 @@ class ImageClassifier(ClassifierMixin, Estimator):
         kernel: int = 5,
         n_features: int = 64,
         *,
+        dropout: float = 0.5,
+        shift: int = 2,
         learning_rate: float = 2e-3,
         batch_size: int = 128,
         n_steps: int | None = None,
@@ -94,6 +104,8 @@ class ImageClassifier(ClassifierMixin, Estimator):
         self.filters = filters
         self.kernel = kernel
         self.n_features = n_features
+        self.dropout = dropout
+        self.shift = shift
         self.learning_rate = learning_rate
         self.batch_size = batch_size
         self.n_steps = n_steps
@@ -158,6 +170,11 @@ class ImageClassifier(ClassifierMixin, Estimator):
         for name in ("n_features", "batch_size"):
             if getattr(self, name) < 1:
                 raise OptionError(f"{name}: expected at least 1, got {getattr(self, name)}")
+
+        if self.shift < 0:
+            raise OptionError(f"shift: expected at least 0, got {self.shift}")
+        if not 0 <= self.dropout < 1:
+            raise OptionError(f"dropout: expected a number from 0 to below 1, got {self.dropout}")
 
     def _weight_shapes(self) -> dict[str, tuple[int, ...]]:
         return weight_shapes(
@@ -269,12 +286,17 @@ class ClassifierTraining(Training):
             seed=model.random_state,
         )
         rows = np.sort(rows)
-        images = np.asarray(self.images[rows])
+        images = self._moved(np.asarray(self.images[rows]))
         one_hot = np.eye(model.classes_.size)[self.targets[rows]]
+        mask = self._mask(rows.size)
 
         def part(block: slice) -> Loss:
-            targets = model._array(one_hot[block])
-            return loss_and_gradient(model._pixels(images[block]), targets, model.weights_)
+            return loss_and_gradient(
+                model._pixels(images[block]),
+                model._array(one_hot[block]),
+                model._array(mask[block]),
+                model.weights_,
+            )
 
         parts = model._map(part, rows.size)
         self._health = {
@@ -284,6 +306,24 @@ class ClassifierTraining(Training):
         return {
             name: sum(part.gradient[name] for part in parts) / rows.size for name in model.weights_
         }
+
+    def _moved(self, images: np.ndarray) -> np.ndarray:
+        """Each image moved by up to `shift` pixels, a function of (seed, step)."""
+        most, (height, width, _) = self.model.shift, images.shape[1:]
+        rng = np.random.default_rng([self.model.random_state, _SHIFT, self.step])
+        corners = rng.integers(2 * most + 1, size=(len(images), 2))
+        wide = np.pad(images, ((0, 0), (most, most), (most, most), (0, 0)), mode="edge")
+        moved = [
+            image[y : y + height, x : x + width]
+            for image, (y, x) in zip(wide, corners, strict=True)
+        ]
+        return np.stack(moved)
+
+    def _mask(self, n: int) -> np.ndarray:
+        """Dropout of the features, a function of (seed, step): 0 or 1 / (1 − dropout)."""
+        model = self.model
+        rng = np.random.default_rng([model.random_state, _DROPOUT, self.step])
+        return (rng.random((n, model.n_features)) >= model.dropout) / (1.0 - model.dropout)
 
     def apply(self, gradient: Gradient) -> None:
         rate = self.model.learning_rate * (1.0 - self.step / self.n_steps)
