@@ -220,7 +220,7 @@ class CapsuleDecoder(Estimator):
                     normalize=self.normalize,
                 ).c
             ),
-            slices(y.shape[0], 10),
+            slices(y.shape[0], 50),
             parallel=self._backend.name == "numpy",
         )
         return self._backend.xp.concat(parts, axis=0) * (self._uniform(gain) * self._shared)

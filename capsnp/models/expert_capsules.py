@@ -263,7 +263,7 @@ class ExpertCapsules(TransformerMixin, Estimator):
         over_outputs = self.normalize == "inputs"  # one output capsule never looks at another
         parts = map_blocks(
             lambda s: self._route_block(x, s) if over_outputs else self._route_block(x[s], None),
-            slices(n_out, 1) if over_outputs else slices(x.shape[0], 10),
+            slices(n_out, 5) if over_outputs else slices(x.shape[0], 50),
             parallel=self._backend.name == "numpy",
         )
         c = xp.concat([part.c for part in parts], axis=2 if over_outputs else 0)
