@@ -1,0 +1,20 @@
+"""The command ``capsnp``. What it does is in `capsnp.reproduce` and needs no command line."""
+
+from capsnp.cli import images, info, judging, training
+from capsnp.cli._app import app
+
+for _command in (
+    training.reproduce,
+    training.train,
+    images.sample,
+    images.reconstruct,
+    judging.evaluate,
+    judging.compare,
+    info.info,
+):
+    app.command()(_command)
+
+
+def main() -> None:
+    """Run the command and exit with its code."""
+    app()

@@ -1,0 +1,98 @@
+"""``capsnp reproduce`` and ``capsnp train``."""
+
+import contextlib
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from capsnp.cli._app import Stopped
+from capsnp.cli._options import (
+    BackendOption,
+    ConfigOption,
+    DataDirOption,
+    DataOption,
+    DebugOption,
+    PresetOption,
+    QuietOption,
+    RunArgument,
+    SeedOption,
+    SetOption,
+    given,
+    note,
+)
+
+
+def reproduce(
+    data: DataOption = None,
+    data_dir: DataDirOption = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="RUN", help="The run's folder; by default runs/DATA-SEED."),
+    ] = None,
+    backend: BackendOption = None,
+    seed: SeedOption = None,
+    preset: PresetOption = None,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the run that the folder holds.")
+    ] = False,
+    config: ConfigOption = None,
+    assignments: SetOption = [],  # noqa: B006  typer copies it
+    quiet: QuietOption = False,
+    debug: DebugOption = False,  # noqa: ARG001
+) -> None:
+    """Train all stages, draw every figure, judge the images, and write index.html."""
+    from capsnp.reproduce import default_folder, finish, layers, open_run
+
+    chosen = layers(
+        config, given(data=data, backend=backend, seed=seed, preset=preset), assignments
+    )
+    folder = out or default_folder(*chosen)
+    again = ["capsnp", "reproduce", "--out", str(folder), "--resume", *_data_dir(data_dir)]
+    with _resumable(again):
+        opened = open_run(folder, *chosen, data_dir=data_dir, resume=resume, quiet=quiet, say=note)
+        finish(opened)
+    typer.echo(f"{folder / 'index.html'}")
+
+
+def train(
+    stage: Annotated[
+        str, typer.Argument(metavar="STAGE", help="autoencoder, capsules or decoder.")
+    ],
+    folder: RunArgument,
+    data: DataOption = None,
+    data_dir: DataDirOption = None,
+    backend: BackendOption = None,
+    seed: SeedOption = None,
+    preset: PresetOption = None,
+    config: ConfigOption = None,
+    assignments: SetOption = [],  # noqa: B006  typer copies it
+    quiet: QuietOption = False,
+    debug: DebugOption = False,  # noqa: ARG001
+) -> None:
+    """Train one stage of a run, from where it stands; the first one starts the run."""
+    from capsnp.reproduce import expect_stage, layers, open_run, train_stage
+
+    expect_stage(stage)
+    chosen = layers(
+        config, given(data=data, backend=backend, seed=seed, preset=preset), assignments
+    )
+    with _resumable(["capsnp", "train", stage, str(folder), *_data_dir(data_dir)]):
+        opened = open_run(folder, *chosen, data_dir=data_dir, resume=True, quiet=quiet, say=note)
+        train_stage(opened, stage)
+    typer.echo(f"{folder}")
+
+
+def _data_dir(data_dir: Path | None) -> list[str]:
+    return [] if data_dir is None else ["--data-dir", str(data_dir)]
+
+
+@contextlib.contextmanager
+def _resumable(command: list[str]) -> Iterator[None]:
+    """Turn Ctrl-C into the command that goes on."""
+    try:
+        yield
+    except KeyboardInterrupt:
+        raise Stopped(f"stopped; go on with: {shlex.join(command)}") from None

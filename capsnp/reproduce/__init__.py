@@ -1,0 +1,39 @@
+"""Figure 1 and Figure 2 of the paper, end to end: the pipeline behind the command ``capsnp``."""
+
+from capsnp.reproduce.making import (
+    compare_routing,
+    describe,
+    evaluate_run,
+    finish,
+    train_stage,
+)
+from capsnp.reproduce.outputs import draw_samples, rebuild_images
+from capsnp.reproduce.presets import PRESETS
+from capsnp.reproduce.runs import (
+    OpenRun,
+    default_folder,
+    expect_stage,
+    layers,
+    look_into,
+    open_run,
+)
+from capsnp.reproduce.settings import Settings, resolve
+
+__all__ = [
+    "PRESETS",
+    "OpenRun",
+    "Settings",
+    "compare_routing",
+    "default_folder",
+    "describe",
+    "draw_samples",
+    "evaluate_run",
+    "expect_stage",
+    "finish",
+    "layers",
+    "look_into",
+    "open_run",
+    "rebuild_images",
+    "resolve",
+    "train_stage",
+]

@@ -1,0 +1,166 @@
+"""Routing on trial: W and U trained again with other numbers of routing iterations."""
+
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from capsnp.errors import DataError
+from capsnp.evaluation import Column, Table
+from capsnp.models import CapsuleGenerator
+from capsnp.reproduce.judge import Judge
+from capsnp.reproduce.pipeline import read_json, write_json
+from capsnp.reproduce.runs import OpenRun
+from capsnp.reproduce.scores import qualities
+from capsnp.reproduce.settings import resolve
+from capsnp.training import Observer, Progress, Watchdog
+
+QUALITIES = {"rebuilt": "rebuilt", "joint": "joint codes", "half": "half-sphere"}
+MARGIN = 0.1  # how much better, of the other's distance, is called better; seeds differ as much
+
+
+class Trial(NamedTuple):
+    """Numbers of routing iterations in W and in U."""
+
+    W: int
+    U: int
+
+
+def compare(
+    opened: OpenRun,
+    model: CapsuleGenerator,
+    features: np.ndarray,
+    iterations: Sequence[int],
+    *,
+    steps: int | None = None,
+    progress: Progress,
+) -> dict[str, Any]:
+    """Train W and U with each number of iterations, the other left at the run's, and judge.
+
+    Every trial has the same seed, features and numbers of steps. What was tried before with the
+    same number of steps is kept, so a comparison that was stopped goes on.
+
+    Parameters
+    ----------
+    opened : OpenRun
+        Held by `RunFolder.lock`.
+    model : CapsuleGenerator
+        The run's; its autoencoder is used as it is.
+    features : numpy.ndarray, shape (N, I, P)
+        Of the training images.
+    iterations : sequence of int
+    steps : int, optional
+        Of W; by default the run's.
+    progress : Progress
+
+    Returns
+    -------
+    dict
+        Which is also in the run's ``routing.json``.
+    """
+    settings = opened.settings
+    steps = steps or settings["capsules.n_steps"]
+    usual = Trial(settings["capsules.routing_iterations"], settings["decoder.routing_iterations"])
+    earlier = read_json(opened.run, "routing.json") or {}
+    records = earlier.get("trials", []) if earlier.get("steps") == steps else []
+    known = {Trial(record["W"], record["U"]) for record in records}
+    wanted = {Trial(n, usual.U) for n in iterations} | {Trial(usual.W, n) for n in iterations}
+    found = {"steps": steps, "default": usual._asdict(), "trials": records}
+    if wanted <= known:
+        return found
+    judge = Judge(opened, progress)
+    if not judge.can_score:
+        raise DataError(f"{len(judge.originals)} test images are too few to judge images by")
+    for trial in sorted(wanted - known):
+        opened.say(f"{trial.W} routing iterations in W and {trial.U} in U")
+        trained, seconds = _trained(opened, model, features, trial, steps, progress)
+        quality = qualities(judge, trained, opened.data.test, settings["seed"])
+        records.append(trial._asdict() | seconds | quality)
+        records.sort(key=lambda record: (record["W"], record["U"]))
+        write_json(opened.run, "routing.json", found)
+    return found
+
+
+def _trained(
+    opened: OpenRun,
+    model: CapsuleGenerator,
+    features: np.ndarray,
+    trial: Trial,
+    steps: int,
+    progress: Progress,
+) -> tuple[CapsuleGenerator, dict[str, float]]:
+    """A generator with the run's autoencoder and W and U of a trial, and their wall times."""
+    changed = {
+        "capsules.routing_iterations": trial.W,
+        "capsules.n_steps": steps,
+        "decoder.routing_iterations": trial.U,
+    }
+
+    def observers(stage: str) -> tuple[Observer, ...]:  # noqa: ARG001
+        return Watchdog(), progress
+
+    trained = resolve(opened.settings.values, changed).generator()
+    trained.autoencoder_ = model.autoencoder_
+    started = time.perf_counter()
+    trained.fit_capsules(features, observers=observers)
+    between = time.perf_counter()
+    trained.fit_decoder(features, observers=observers, track=progress.track)
+    ended = time.perf_counter()
+    return trained, {"seconds W": between - started, "seconds U": ended - between}
+
+
+COLUMNS = (
+    *(Column(key, f"Fréchet, {name}", ".1f", "lower") for key, name in QUALITIES.items()),
+    Column("purity", "Class purity", ".1%", "higher"),
+    Column("seconds W", "Seconds for W", ".0f", "lower"),
+    Column("seconds U", "Seconds for U, codes and mixture", ".0f", "lower"),
+)
+
+
+def comparison_table(found: Mapping[str, Any]) -> Table:
+    """The trials in a table, with what they say about routing."""
+    rows = {}
+    for record in found["trials"]:
+        usual = {"W": record["W"], "U": record["U"]} == found["default"]
+        mark = " (the run's)" if usual else ""
+        rows[f"{record['W']} in W, {record['U']} in U{mark}"] = record
+    notes = (verdict(found["trials"]), f"W was trained {found['steps']} steps in each.")
+    return Table("Routing iterations", COLUMNS, rows, notes)
+
+
+def verdict(trials: Sequence[Mapping[str, Any]]) -> str:
+    """Whether routing earns its place, in a sentence.
+
+    Examples
+    --------
+    >>> one = {"W": 1, "U": 1, "rebuilt": 8.0, "joint": 20.0, "half": 60.0}
+    >>> two = {"W": 2, "U": 1, "rebuilt": 10.0, "joint": 30.0, "half": 80.0}
+    >>> verdict([one, two])
+    'One iteration (uniform coefficients) is clearly better than routing in all three qualities.'
+    """
+    uniform = [trial for trial in trials if trial["W"] == trial["U"] == 1]
+    routed = [trial for trial in trials if trial["W"] > 1 or trial["U"] > 1]
+    if not uniform or not routed:
+        return "Nothing can be said of routing without both one and more iterations."
+    one = uniform[0]
+    if all(one[q] < (1 - MARGIN) * trial[q] for q in QUALITIES for trial in routed):
+        return (
+            "One iteration (uniform coefficients) is clearly better than routing in all three "
+            "qualities."
+        )
+    better = [
+        f"{trial['W']} in W and {trial['U']} in U"
+        for trial in routed
+        if any(trial[q] < (1 - MARGIN) * one[q] for q in QUALITIES)
+        and not any(one[q] < (1 - MARGIN) * trial[q] for q in QUALITIES)
+    ]
+    if better:
+        return (
+            f"Routing is better than one iteration, by a tenth in some quality and worse in none, "
+            f"with {'; '.join(better)} iterations."
+        )
+    return (
+        "Routing makes no clear difference: no number of iterations is better than one by a tenth "
+        "in some quality and worse in none."
+    )

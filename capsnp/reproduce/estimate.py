@@ -1,0 +1,180 @@
+"""What a run will take, from its shapes alone: numbers, memory, disk, time.
+
+Time is the arithmetic of each stage over the rate at which this machine multiplies matrices,
+times a share of that rate that the stage was measured to reach; it is right to a factor of two.
+"""
+
+import math
+import time
+from typing import NamedTuple
+
+import numpy as np
+
+from capsnp.backend import Backend, get_backend
+from capsnp.errors import ShapeError
+from capsnp.models._convolutional import code_grid
+from capsnp.reproduce.settings import Settings
+
+# share of the rate of large matrix products that a stage reaches, as measured on two cores
+_EFFICIENCY = {"autoencoder": 0.4, "features": 0.4, "capsules": 0.25, "decoder": 0.25}
+
+
+class Shapes(NamedTuple):
+    """Sizes of a model by the paper's letters.
+
+    Attributes
+    ----------
+    image : tuple of int
+        (H, W, C).
+    grid : tuple of int
+    I, P, J, D : int
+        Input capsules and their dimension, output capsules and theirs.
+    autoencoder, W, U : int
+        Numbers that are learned.
+    """
+
+    image: tuple[int, int, int]
+    grid: tuple[int, int]
+    I: int
+    P: int
+    J: int
+    D: int
+    autoencoder: int
+    W: int
+    U: int
+
+
+class Estimate(NamedTuple):
+    """What a run will take.
+
+    Attributes
+    ----------
+    memory : int
+        Bytes at the peak, without what the array library itself takes.
+    disk : int
+        Bytes in the run's folder.
+    operations : dict of str to float
+        Floating-point operations by stage.
+    seconds : dict of str to float
+        Time by stage.
+    """
+
+    memory: int
+    disk: int
+    operations: dict[str, float]
+    seconds: dict[str, float]
+
+
+def shapes_of(settings: Settings, image: tuple[int, int, int]) -> Shapes:
+    """Sizes of the model that these settings make of images (H, W, C).
+
+    Raises
+    ------
+    ShapeError
+        If the images are too small, or their code cannot be cut into capsules.
+    """
+    ae, caps = settings.table("autoencoder"), settings.table("capsules")
+    height, width, channels = image
+    cells = code_grid((height, width), ae["kernel"])
+    numbers, P = math.prod(cells) * ae["filters"], ae["capsule_dim"]
+    if numbers % P:
+        raise ShapeError(f"autoencoder.capsule_dim: expected a divisor of {numbers}, got {P}")
+    I, J, D = numbers // P, caps["n_capsules"], caps["capsule_dim"]
+    F, area = ae["filters"], ae["kernel"] ** 2
+    learned = area * F * (channels + F) + 3 * F + channels
+    return Shapes(image, cells, I, P, J, D, learned, I * P * J * D, I * P * J * D)
+
+
+def estimate(settings: Settings, image: tuple[int, int, int], n: int) -> Estimate:
+    """What a run on n training images (H, W, C) will take.
+
+    Raises
+    ------
+    ShapeError
+        As `shapes_of`.
+    """
+    shapes = shapes_of(settings, image)
+    itemsize = 8 if settings["dtype"] == "float64" else 4
+    features = n * shapes.I * shapes.P * itemsize
+    codes = n * shapes.J * shapes.D * itemsize
+    images = 4 * n * math.prod(image)
+    weights = itemsize * (shapes.autoencoder + shapes.W + shapes.U)
+    mixture = settings.table("mixture")
+    gaussians = 4 * mixture["n_components"] * mixture["n_principal"] ** 2
+    block = 64 * itemsize * shapes.I * shapes.P * shapes.J  # predictions of a block of routing
+    operations = _operations(settings, shapes, n)
+    rate = matmul_rate(get_backend(settings["backend"]), settings["dtype"])
+    return Estimate(
+        memory=images + 6 * weights + 5 * codes + 3 * gaussians + block + 256 * 2**20,
+        disk=features + 8 * weights + gaussians,
+        operations=operations,
+        seconds={stage: work / rate / _EFFICIENCY[stage] for stage, work in operations.items()},
+    )
+
+
+def _operations(settings: Settings, shapes: Shapes, n: int) -> dict[str, float]:
+    ae, caps, dec = (settings.table(name) for name in ("autoencoder", "capsules", "decoder"))
+    (height, width, channels), (rows, columns) = shapes.image, shapes.grid
+    F, k = ae["filters"], ae["kernel"]
+    first = (height - k + 1) * (width - k + 1) * k * k * channels * F
+    encode = 2.0 * (first + rows * columns * k * k * F * F)
+    layer = 2.0 * shapes.I * shapes.P * shapes.J * shapes.D  # one image through W or U
+    passes = _passes(caps["routing_iterations"])
+    on = 1.0 if caps["n_winners"] is None else caps["n_winners"] / shapes.J
+    mixing = 1.0 + 2.0 * caps["mixing_steps"] + 2.0  # data, each reverse and forward, gradients
+    decoding = 5.0 * (dec["winner_steps"] + dec["settled_steps"]) * dec["batch_size"]
+    return {
+        "autoencoder": 6.0 * encode * ae["n_steps"] * ae["batch_size"],
+        "features": encode * n,
+        "capsules": layer
+        * (caps["n_steps"] * caps["batch_size"] * (passes + mixing * on) + n * passes),
+        "decoder": layer * (decoding + n * (passes + 2.0)),
+    }
+
+
+def _passes(iterations: int) -> float:
+    """Products with W of one routing: each weighting, and its agreement there and back."""
+    return 1.0 + 3.0 * (iterations - 1)
+
+
+def matmul_rate(backend: Backend, dtype: str) -> float:
+    """Floating-point operations per second of products of matrices of 1,024 numbers a side."""
+    side = 1024
+    host = np.random.default_rng(0).standard_normal((side, side))
+    a = backend.asarray(host, dtype=dtype)
+    backend.to_host(a @ a)  # the first call sets things up
+    fastest = math.inf
+    for _ in range(3):
+        started = time.perf_counter()
+        backend.to_host((a @ a)[0, 0:1])
+        fastest = min(fastest, time.perf_counter() - started)
+    return 2.0 * side**3 / fastest
+
+
+def readable_bytes(n: float) -> str:
+    """A size in the unit that suits it.
+
+    Examples
+    --------
+    >>> readable_bytes(1_105_920_000)
+    '1.1 GB'
+    """
+    for unit in ("B", "kB", "MB", "GB"):
+        if n < 1000 or unit == "GB":
+            return f"{n:.0f} {unit}" if unit in ("B", "kB", "MB") else f"{n:.1f} {unit}"
+        n /= 1000
+    raise AssertionError
+
+
+def readable_seconds(seconds: float) -> str:
+    """A time in the unit that suits it.
+
+    Examples
+    --------
+    >>> readable_seconds(42), readable_seconds(600)
+    ('42 s', '10 min')
+    """
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    minutes = seconds / 60
+    return f"{minutes:.0f} min" if minutes < 100 else f"{minutes / 60:.1f} h"

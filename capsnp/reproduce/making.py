@@ -1,0 +1,214 @@
+"""A run from its start to its report, and single steps of it."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+from capsnp.evaluation import Report, Table
+from capsnp.models import CapsuleGenerator
+from capsnp.reproduce.comparison import compare, comparison_table
+from capsnp.reproduce.estimate import (
+    Estimate,
+    Shapes,
+    estimate,
+    readable_bytes,
+    readable_seconds,
+    shapes_of,
+)
+from capsnp.reproduce.figures import PICTURES, Picture, Scene, draw_all
+from capsnp.reproduce.pipeline import STAGES, Data, Pipeline, Stage
+from capsnp.reproduce.report import (
+    FIGURES,
+    backends_table,
+    kept_evaluation,
+    shapes_table,
+    two_columns,
+    versions_table,
+    write_report,
+)
+from capsnp.reproduce.runs import OpenRun, Say, expect_stage
+from capsnp.reproduce.scores import evaluate
+from capsnp.reproduce.settings import from_config, resolve
+from capsnp.training import Progress, RunFolder, write_atomic
+from capsnp.training.files import one_line
+from capsnp.training.settings import versions
+
+
+def finish(opened: OpenRun) -> CapsuleGenerator:
+    """Train what is not trained, draw the figures, judge the images, write the report.
+
+    Parameters
+    ----------
+    opened : OpenRun
+
+    Returns
+    -------
+    CapsuleGenerator
+
+    Raises
+    ------
+    RunError
+        If another process holds the run, or it cannot be written.
+    DivergenceError
+        If a number ran away in training.
+    """
+    with opened.run.lock(), Progress(quiet=opened.quiet) as progress:
+        pipeline = Pipeline(opened.run, opened.settings, opened.data, progress=progress)
+        _announce(opened, pipeline)
+        model = pipeline.train_all()
+        with pipeline.timed("figures"):
+            _draw(opened, model, progress)
+        if not kept_evaluation(opened.run).tables:
+            with pipeline.timed("evaluation"):
+                found = evaluate(opened, model, features=pipeline.features(), progress=progress)
+                _keep(opened.run, found)
+        _report(opened)
+    return model
+
+
+def train_stage(opened: OpenRun, stage: str) -> None:
+    """Train one stage of a run, from where it stands.
+
+    Raises
+    ------
+    OptionError
+        If there is no such stage.
+    RunError
+        If a stage before it is not trained yet, or another process holds the run.
+    """
+    expect_stage(stage)
+    with opened.run.lock(), Progress(quiet=opened.quiet) as progress:
+        pipeline = Pipeline(opened.run, opened.settings, opened.data, progress=progress)
+        if pipeline.is_done(cast("Stage", stage)):
+            opened.say(f"{opened.run.folder}: the stage {stage!r} is trained already")
+            return
+        pipeline.train(cast("Stage", stage))
+
+
+def evaluate_run(opened: OpenRun, model: CapsuleGenerator) -> Report:
+    """Judge a run's model anew, and write it into the run's report.
+
+    Returns
+    -------
+    Report
+    """
+    with opened.run.lock(), Progress(quiet=opened.quiet) as progress:
+        pipeline = Pipeline(opened.run, opened.settings, opened.data, progress=progress)
+        with pipeline.timed("evaluation"):
+            found = evaluate(opened, model, features=pipeline.features(), progress=progress)
+        _keep(opened.run, found)
+        _report(opened)
+    return found
+
+
+def compare_routing(
+    opened: OpenRun, model: CapsuleGenerator, iterations: list[int], *, steps: int | None = None
+) -> Table:
+    """Train W and U with other numbers of routing iterations, and write it into the report.
+
+    Returns
+    -------
+    Table
+    """
+    with opened.run.lock(), Progress(quiet=opened.quiet) as progress:
+        pipeline = Pipeline(opened.run, opened.settings, opened.data, progress=progress)
+        features = pipeline.features()
+        found = compare(opened, model, features, iterations, steps=steps, progress=progress)
+        _report(opened)
+    return comparison_table(found)
+
+
+def describe(
+    folder: Path | None,
+    *chosen: dict[str, Any],
+    data_dir: str | Path | None = None,
+    say: Say = print,
+) -> list[Table]:
+    """What is installed, and what a run is made of and will take.
+
+    Parameters
+    ----------
+    folder : Path or None
+        A run's, which need not be trained; None for one that these settings would make.
+    *chosen : dict
+    data_dir : str or Path, optional
+    say : callable, optional
+
+    Returns
+    -------
+    list of Table
+    """
+    if folder is None:
+        settings = resolve(*chosen)
+        installed = two_columns("Versions", "Version", versions())
+    else:
+        run = RunFolder.open(folder, report=say)
+        settings = from_config(run.config, *chosen)
+        installed = versions_table(run)
+    train = Data(settings, data_dir=data_dir).train
+    image = cast("tuple[int, int, int]", train.images.shape[1:])
+    expected = estimate(settings, image, len(train))
+    return [
+        installed,
+        backends_table(),
+        shapes_table(shapes_of(settings, image)),
+        estimate_table(expected),
+    ]
+
+
+def estimate_table(expected: Estimate) -> Table:
+    """What a run will take."""
+    values = {
+        "memory": readable_bytes(expected.memory),
+        "disk": readable_bytes(expected.disk),
+        **{stage: readable_seconds(value) for stage, value in expected.seconds.items()},
+        "training in all": readable_seconds(sum(expected.seconds.values())),
+    }
+    note = "Times are right to a factor of two; figures and evaluation come on top."
+    return replace(two_columns("Expected", "", values), notes=(note,))
+
+
+def _announce(opened: OpenRun, pipeline: Pipeline) -> None:
+    """Say what the run will take, if it is not trained yet."""
+    if opened.quiet or all(pipeline.is_done(stage) for stage in STAGES):
+        return
+    train = opened.data.train
+    expected = estimate(opened.settings, _image(opened), len(train))
+    total = readable_seconds(sum(expected.seconds.values()))
+    opened.say(
+        f"{len(train)} images into {opened.run.folder}; expected: {total} of training on "
+        f"{opened.settings['backend']}, {readable_bytes(expected.memory)} of memory, "
+        f"{readable_bytes(expected.disk)} of disk"
+    )
+
+
+def _draw(opened: OpenRun, model: CapsuleGenerator, progress: Progress) -> None:
+    folder = opened.run.path(FIGURES)
+    with one_line(folder, "cannot be written"):
+        folder.mkdir(exist_ok=True)
+        draw_all(_scene(opened, model), folder, progress=progress)
+
+
+def _scene(opened: OpenRun, model: CapsuleGenerator) -> Scene:
+    return Scene(model, opened.data.test, opened.run.metrics(), opened.settings["seed"])
+
+
+def _keep(run: RunFolder, found: Report) -> None:
+    write_atomic(run.path("evaluation.json"), f"{found.json()}\n".encode())
+
+
+def _report(opened: OpenRun) -> None:
+    write_report(opened, _shapes(opened), _drawn(opened.run))
+
+
+def _drawn(run: RunFolder) -> list[Picture]:
+    """The pictures that lie in the run's folder."""
+    return [picture for picture in PICTURES if run.path(f"{FIGURES}/{picture.name}.png").is_file()]
+
+
+def _image(opened: OpenRun) -> tuple[int, int, int]:
+    return cast("tuple[int, int, int]", opened.data.train.images.shape[1:])
+
+
+def _shapes(opened: OpenRun) -> Shapes:
+    return shapes_of(opened.settings, _image(opened))

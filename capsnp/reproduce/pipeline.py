@@ -1,0 +1,231 @@
+"""The stages of a run, one after the other: autoencoder, features, capsules, decoder.
+
+Everything random is drawn from the run's seed and nothing depends on when a run was interrupted,
+so a run that was killed and went on ends with the same bytes as one that was not.
+"""
+
+import contextlib
+import json
+import time
+from collections.abc import Iterator
+from functools import cached_property
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from capsnp.blocks import slices
+from capsnp.datasets import Dataset, load
+from capsnp.errors import CheckpointError, DataError, RunError
+from capsnp.models import CapsuleGenerator
+from capsnp.reproduce.settings import Settings
+from capsnp.training import Observer, Progress, RunFolder, record, write_atomic
+from capsnp.training.files import one_line
+
+Stage = Literal["autoencoder", "capsules", "decoder"]
+STAGES: tuple[Stage, ...] = ("autoencoder", "capsules", "decoder")
+_FITTED = {"autoencoder": "autoencoder_", "capsules": "experts_", "decoder": "mixture_"}
+_FEATURES_BLOCK = 512  # images between two looks at the progress
+
+
+class Data:
+    """The images of a run, read when they are first asked for.
+
+    Parameters
+    ----------
+    settings : Settings
+    data_dir : str or Path, optional
+        As for `capsnp.datasets.load`.
+    quiet : bool, optional
+        Show no progress of what takes longer.
+    """
+
+    def __init__(
+        self, settings: Settings, *, data_dir: str | Path | None = None, quiet: bool = False
+    ) -> None:
+        self.settings = settings
+        self.data_dir = data_dir
+        self.quiet = quiet
+
+    @cached_property
+    def train(self) -> Dataset:
+        """The images to train on."""
+        return self._load("train")
+
+    @cached_property
+    def test(self) -> Dataset:
+        """The images kept from training."""
+        return self._load("test")
+
+    def check(self) -> None:
+        """Read both splits now, to fail before any work if they are not as they should be.
+
+        Raises
+        ------
+        OptionError, DataError
+            As `capsnp.datasets.load`, or if images have 2 or 4 channels or another size.
+        """
+        train, test = self.train.images.shape[1:], self.test.images.shape[1:]
+        if train != test:
+            raise DataError(f"{self.settings['data']}: expected test images of {train}, got {test}")
+
+    def _load(self, split: Literal["train", "test"]) -> Dataset:
+        name, limit = self.settings["data"], self.settings["limit"]
+        found = load(
+            name, data_dir=self.data_dir, split=split, limit=limit, progress=not self.quiet
+        )
+        channels = found.images.shape[3]
+        if channels not in (1, 3):
+            raise DataError(f"{name}: expected images of 1 or 3 channels, got {channels}")
+        return found
+
+
+class Pipeline:
+    """A run that is being made: trains what is not trained yet.
+
+    Parameters
+    ----------
+    run : RunFolder
+        Held by `RunFolder.lock`.
+    settings : Settings
+        The run's.
+    data : Data
+        The run's.
+    progress : Progress
+
+    Attributes
+    ----------
+    model : CapsuleGenerator
+        With the parts that are trained.
+    seconds : dict of str to float
+        Wall time of each stage; of a stage that was interrupted, since it went on.
+    """
+
+    def __init__(
+        self, run: RunFolder, settings: Settings, data: Data, *, progress: Progress
+    ) -> None:
+        self.run = run
+        self.settings = settings
+        self.data = data
+        self.progress = progress
+        self.model = self._stored_model()
+        self.seconds = read_json(run, "seconds.json") or {}
+
+    def is_done(self, stage: Stage) -> bool:
+        """Whether the stage is trained and its result is kept."""
+        return hasattr(self.model, _FITTED[stage])
+
+    def train_all(self) -> CapsuleGenerator:
+        """Train every stage that is not trained yet.
+
+        Returns
+        -------
+        CapsuleGenerator
+            The whole model, which is also in the run's folder.
+        """
+        for stage in STAGES:
+            if not self.is_done(stage):
+                self.train(stage)
+        return self.model
+
+    def train(self, stage: Stage) -> None:
+        """Train one stage from its last checkpoint, or from its start.
+
+        Raises
+        ------
+        RunError
+            If a stage before it is not trained yet.
+        DivergenceError
+            If a number ran away.
+        """
+        for earlier in STAGES[: STAGES.index(stage)]:
+            if not self.is_done(earlier):
+                raise RunError(
+                    f"{self.run.folder}: the stage {stage!r} needs the stage {earlier!r}, which "
+                    f"is not trained yet: capsnp train {earlier} {self.run.folder}"
+                )
+        if stage == "autoencoder":
+            with self.timed(stage):
+                self.model.fit_autoencoder(self.data.train.images, observers=self._observers)
+        else:
+            features = self.features()
+            with self.timed(stage):
+                if stage == "capsules":
+                    self.model.fit_capsules(features, observers=self._observers)
+                else:
+                    track = self.progress.track
+                    self.model.fit_decoder(features, observers=self._observers, track=track)
+        self.model.save(self.run.folder)
+
+    def features(self) -> np.ndarray:
+        """Input capsules (N, I, P) of the training images, memory-mapped, computed once."""
+        path = self.run.path("cache/features.npy")
+        autoencoder, images = self.model.autoencoder_, self.data.train.images
+        shape = (len(images), autoencoder.n_capsules_, autoencoder.capsule_dim)
+        if (kept := _mapped(path, shape)) is not None:
+            return kept
+        with self.timed("features"), one_line(path, "cannot be written"):
+            path.parent.mkdir(exist_ok=True)
+            partial = path.with_name(f".{path.name}.tmp")
+            dtype = self.settings["dtype"]
+            features = np.lib.format.open_memmap(partial, "w+", dtype=dtype, shape=shape)
+            for rows in self.progress.track(slices(len(images), _FEATURES_BLOCK), "features"):
+                autoencoder.transform(images[rows], out=features[rows])
+            features.flush()
+            partial.replace(path)
+        return np.load(path, mmap_mode="r")
+
+    @contextlib.contextmanager
+    def timed(self, name: str) -> Iterator[None]:
+        """Keep the wall time of what is done inside."""
+        started = time.perf_counter()
+        yield
+        self.seconds[name] = round(time.perf_counter() - started, 2)
+        write_json(self.run, "seconds.json", self.seconds)
+
+    def _stored_model(self) -> CapsuleGenerator:
+        try:
+            if has_model(self.run.folder):
+                return CapsuleGenerator.load(self.run.folder, backend=self.settings["backend"])
+        except CheckpointError as error:
+            self.run.report(f"{error}; its stages go on from their checkpoints")
+        return self.settings.generator()
+
+    def _observers(self, stage: str) -> tuple[Observer, ...]:  # noqa: ARG002
+        seconds = self.settings["checkpoint_seconds"]
+        return (*record(self.run, save_seconds=seconds), self.progress)
+
+
+def has_model(folder: Path) -> bool:
+    """Whether a folder holds a model, perhaps with some stages only."""
+    return (folder / "model.safetensors").is_file()
+
+
+def _mapped(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
+    """The array in a file if it is there, whole and of this shape."""
+    if not path.is_file():
+        return None
+    try:
+        array = np.load(path, mmap_mode="r")
+    except ValueError:  # cut short, or no array
+        return None
+    return array if array.shape == shape else None
+
+
+def read_json(run: RunFolder, name: str) -> dict | None:
+    """The contents of a JSON file of a run, or None if it is not there."""
+    path = run.path(name)
+    with one_line(path, "cannot be read"):
+        if not path.exists():
+            return None
+        text = path.read_text(encoding="utf-8")
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        raise RunError(f"{path}: damaged ({error})") from None
+
+
+def write_json(run: RunFolder, name: str, contents: object) -> None:
+    """Write a JSON file of a run, whole or not at all."""
+    text = json.dumps(contents, indent=1, ensure_ascii=False)
+    write_atomic(run.path(name), f"{text}\n".encode())

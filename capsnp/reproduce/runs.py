@@ -1,0 +1,192 @@
+"""Run folders: opened with settings in layers, made whole, looked into."""
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from capsnp.datasets import NAMES
+from capsnp.errors import OptionError, RunError
+from capsnp.models import CapsuleGenerator
+from capsnp.reproduce.pipeline import STAGES, Data, has_model
+from capsnp.reproduce.settings import (
+    NO_MATTER,
+    Settings,
+    from_config,
+    parse_assignments,
+    read_settings,
+    resolve,
+)
+from capsnp.training import RunFolder
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class OpenRun:
+    """A run with its settings and its data.
+
+    Attributes
+    ----------
+    run : RunFolder
+    settings : Settings
+    data : Data
+    quiet : bool
+        Show no progress.
+    say : callable
+        Takes messages that are no errors, one line each.
+    """
+
+    run: RunFolder
+    settings: Settings
+    data: Data
+    quiet: bool
+    say: Say
+
+
+def layers(
+    config: str | Path | None, options: Mapping[str, Any], assignments: Iterable[str]
+) -> list[dict[str, Any]]:
+    """Settings from a file, from options and from ``name=value``, the strongest last.
+
+    A path of the user's own data is made absolute, so that the run finds it again from elsewhere.
+
+    Examples
+    --------
+    >>> layers(None, {"seed": 1}, ["seed=2"])
+    [{'seed': 1}, {'seed': 2}]
+    """
+    found = [] if config is None else [read_settings(config)]
+    found += [dict(options), parse_assignments(assignments)]
+    for layer in found:
+        name = layer.get("data")
+        if isinstance(name, str) and name not in NAMES and Path(name).expanduser().exists():
+            layer["data"] = str(Path(name).expanduser().resolve())
+    return found
+
+
+def default_folder(*chosen: Mapping[str, Any]) -> Path:
+    """Where a run goes that is not told where: ``runs/DATA-SEED``.
+
+    Examples
+    --------
+    >>> default_folder({"data": "mnist"}, {"seed": 2}).as_posix()
+    'runs/mnist-2'
+    """
+    settings = resolve(*chosen)
+    return Path("runs") / f"{Path(settings['data']).stem}-{settings['seed']}"
+
+
+def open_run(
+    folder: Path,
+    *chosen: Mapping[str, Any],
+    data_dir: str | Path | None = None,
+    resume: bool = False,
+    quiet: bool = False,
+    say: Say = print,
+) -> OpenRun:
+    """Start a run, or go on with it.
+
+    Parameters
+    ----------
+    folder : Path
+    *chosen : mapping of str to object
+        Settings by dotted names, the strongest last.
+    data_dir : str or Path, optional
+        As for `capsnp.datasets.load`.
+    resume : bool, optional
+        Go on with the run that is there; its own settings hold where none are chosen.
+    quiet : bool, optional
+    say : callable, optional
+
+    Returns
+    -------
+    OpenRun
+
+    Raises
+    ------
+    OptionError, DataError
+        Before anything is made, if a setting or the data are wrong.
+    RunError
+        If the folder holds a run and it is not resumed, or with other settings.
+    """
+    going_on = resume and (folder / "config.toml").is_file()
+    if going_on:
+        settings = from_config(RunFolder.open(folder, report=say).config, *chosen)
+    else:
+        settings = resolve(*chosen)
+    data = Data(settings, data_dir=data_dir, quiet=quiet)
+    if not going_on:
+        data.check()
+    if going_on:
+        run = RunFolder.resume(folder, settings.nested(), may_differ=NO_MATTER, report=say)
+    else:
+        run = RunFolder.create(folder, settings.nested(), report=say)
+    return OpenRun(run, settings, data, quiet, say)
+
+
+def look_into(
+    folder: Path,
+    *,
+    data: str | None = None,
+    data_dir: str | Path | None = None,
+    backend: str | None = None,
+    quiet: bool = False,
+    say: Say = print,
+) -> tuple[OpenRun, CapsuleGenerator]:
+    """A run and its trained model, to use and not to change.
+
+    Parameters
+    ----------
+    folder : Path
+    data : str, optional
+        Other images than the run's own.
+    data_dir : str or Path, optional
+    backend : str, optional
+        By default the run's.
+    quiet : bool, optional
+    say : callable, optional
+
+    Returns
+    -------
+    OpenRun, CapsuleGenerator
+
+    Raises
+    ------
+    RunError
+        If there is no run, or not yet a model.
+    """
+    run = RunFolder.open(folder, report=say)
+    other = {"backend": backend, "data": data}
+    settings = from_config(run.config, {k: v for k, v in other.items() if v is not None})
+    model = load_trained(folder, backend=settings["backend"])
+    return OpenRun(run, settings, Data(settings, data_dir=data_dir, quiet=quiet), quiet, say), model
+
+
+def load_trained(folder: Path, *, backend: str | None = None) -> CapsuleGenerator:
+    """The model in a folder, if every stage of it is trained.
+
+    Raises
+    ------
+    RunError
+        If the folder holds none, or lacks a stage.
+    """
+    if not folder.is_dir():
+        raise RunError(f"{folder}: expected the folder of a run, found none")
+    if not has_model(folder):
+        going_on = "train it: capsnp reproduce --resume --out"
+        hint = f"; {going_on} {folder}" if (folder / "config.toml").is_file() else ""
+        raise RunError(f"{folder}: holds no trained model{hint}")
+    model = CapsuleGenerator.load(folder, backend=backend)
+    if not hasattr(model, "mixture_"):
+        raise RunError(
+            f"{folder}: its training is not finished; go on with: "
+            f"capsnp reproduce --resume --out {folder}"
+        )
+    return model
+
+
+def expect_stage(stage: str) -> None:
+    """Refuse a stage that there is not."""
+    if stage not in STAGES:
+        raise OptionError(f"stage: expected one of {', '.join(STAGES)}, got {stage!r}")

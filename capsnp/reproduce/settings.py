@@ -1,0 +1,350 @@
+"""The settings of a run: parameters of the estimators by dotted names, checked before any work.
+
+A setting is named as in a run's ``config.toml``: ``seed`` at the top, ``capsules.n_steps`` in a
+table. Tables hold the parameters of one estimator each; what all estimators share (seed, dtype,
+backend) stands at the top.
+"""
+
+import difflib
+import math
+import tomllib
+import types
+import typing
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+from capsnp.backend import get_backend
+from capsnp.errors import OptionError, RunError
+from capsnp.models import (
+    CapsuleDecoder,
+    CapsuleGenerator,
+    ConvAutoencoder,
+    ExpertCapsules,
+    MixtureModel,
+)
+from capsnp.reproduce.presets import PRESETS, Values, preset_for
+
+TABLES: dict[str, type] = {
+    "autoencoder": ConvAutoencoder,
+    "capsules": ExpertCapsules,
+    "decoder": CapsuleDecoder,
+    "mixture": MixtureModel,
+}
+NO_MATTER = ("checkpoint_seconds",)
+"""Settings that do not change a run's result, so that it may go on with others."""
+
+_SHARED = ("random_state", "dtype", "backend", "verbose")
+
+
+class Field(NamedTuple):
+    """A setting's type, as an annotation, and its default."""
+
+    hint: Any
+    default: Any
+
+
+@cache
+def schema() -> dict[str, Field]:
+    """Every setting by its dotted name."""
+    fields = {
+        "data": Field(str, "digits"),
+        "limit": Field(int | None, None),
+        "preset": Field(Literal[tuple(PRESETS)], "small"),
+        "seed": Field(int, 0),
+        "dtype": Field(Literal["float32", "float64"], "float32"),
+        "backend": Field(str, "numpy"),
+        "checkpoint_seconds": Field(float, 30.0),
+        "evaluation.n_images": Field(int, 2000),
+        "evaluation.classifier_steps": Field(int | None, None),
+    }
+    for table, estimator in TABLES.items():
+        hints = typing.get_type_hints(vars(estimator)["__init__"])
+        for name, default in estimator().get_params(deep=False).items():
+            if name not in _SHARED:
+                fields[f"{table}.{name}"] = Field(hints[name], default)
+    return fields
+
+
+@dataclass(frozen=True)
+class Settings:
+    """All settings of a run, complete and checked; made by `resolve` or `from_config`.
+
+    Attributes
+    ----------
+    values : mapping of str to object
+        By dotted name, as in `schema`.
+    """
+
+    values: Mapping[str, Any]
+
+    def __getitem__(self, name: str) -> Any:
+        return self.values[name]
+
+    def table(self, name: str) -> Values:
+        """The settings of one table, without its name."""
+        prefix = f"{name}."
+        return {
+            key.removeprefix(prefix): value
+            for key, value in self.values.items()
+            if key.startswith(prefix)
+        }
+
+    def nested(self) -> dict[str, Any]:
+        """As a run's ``config.toml`` has them, where None is the text "none"."""
+        nested: dict[str, Any] = {}
+        for name, value in self.values.items():
+            table, _, key = name.rpartition(".")
+            place = nested.setdefault(table, {}) if table else nested
+            place[key] = "none" if value is None else value
+        return nested
+
+    def estimator(self, name: str) -> Any:
+        """An estimator of `TABLES` with these settings, not fitted."""
+        return TABLES[name](**self.table(name)).set_params(
+            **{
+                shared: value
+                for shared, value in {
+                    "random_state": self["seed"],
+                    "dtype": self["dtype"],
+                    "backend": self["backend"],
+                }.items()
+                if shared in TABLES[name]().get_params(deep=False)
+            }
+        )
+
+    def generator(self) -> CapsuleGenerator:
+        """The whole model with these settings, not fitted."""
+        return CapsuleGenerator(
+            autoencoder=self.estimator("autoencoder"),
+            experts=self.estimator("capsules"),
+            decoder=self.estimator("decoder"),
+            mixture=self.estimator("mixture"),
+            random_state=self["seed"],
+            dtype=self["dtype"],
+            backend=self["backend"],
+        )
+
+
+def resolve(*layers: Mapping[str, Any]) -> Settings:
+    """Settings from layers that each change some, over a preset over the defaults.
+
+    Parameters
+    ----------
+    *layers : mapping of str to object
+        By dotted name, the strongest last. The preset is the strongest layer's that names one,
+        or else the data set's.
+
+    Returns
+    -------
+    Settings
+
+    Raises
+    ------
+    OptionError
+        If a name is unknown, with the nearest known ones, or a value does not fit.
+    BackendError
+        If the backend is not there.
+
+    Examples
+    --------
+    >>> resolve({"data": "mnist"}, {"capsules.n_capsules": 30})["capsules.n_capsules"]
+    30
+    """
+    given: Values = {}
+    for layer in layers:
+        given |= {name: checked(name, value) for name, value in layer.items()}
+    given["backend"] = get_backend(given.get("backend")).name
+    data = given.get("data", schema()["data"].default)
+    preset = given.setdefault("preset", preset_for(data))
+    defaults = {name: field.default for name, field in schema().items()}
+    settings = Settings(defaults | PRESETS[preset] | given)
+    _expect_ranges(settings)
+    return settings
+
+
+def from_config(config: Mapping[str, Any], *layers: Mapping[str, Any]) -> Settings:
+    """The settings of a run, and layers that change some of them.
+
+    Parameters
+    ----------
+    config : mapping
+        A run's ``config.toml``.
+    *layers : mapping of str to object
+        As for `resolve`.
+
+    Returns
+    -------
+    Settings
+
+    Raises
+    ------
+    OptionError
+        As `resolve`.
+    RunError
+        If the run was made with settings that are not known here.
+    """
+    stored = {name: value for name, value in flat(config) if not name.startswith("versions.")}
+    unknown = [name for name in stored if name not in schema()]
+    if unknown:
+        raise RunError(f"config.toml: holds {unknown[0]}, a setting of another version of capsnp")
+    return resolve(stored, *layers)
+
+
+def flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Settings in tables by dotted names.
+
+    Examples
+    --------
+    >>> dict(flat({"seed": 0, "capsules": {"n_steps": 5}}))
+    {'seed': 0, 'capsules.n_steps': 5}
+    """
+    for name, value in settings.items():
+        if isinstance(value, Mapping):
+            yield from flat(value, f"{prefix}{name}.")
+        else:
+            yield f"{prefix}{name}", value
+
+
+def read_settings(path: str | Path) -> Values:
+    """The settings in a TOML file, by dotted names; a run's ``config.toml`` is one.
+
+    Raises
+    ------
+    OptionError
+        If it cannot be read or is no TOML.
+    """
+    try:
+        config = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise OptionError(f"config: {path} cannot be read ({error.strerror})") from None
+    except ValueError as error:  # not TOML, or not text
+        raise OptionError(f"config: {path} is no TOML file ({error})") from None
+    config.pop("versions", None)
+    return dict(flat(config))
+
+
+def parse_assignments(assignments: Iterable[str]) -> Values:
+    """Settings given as ``name=value``; the value is TOML, or a text without quotes.
+
+    Raises
+    ------
+    OptionError
+        If there is no equals sign.
+
+    Examples
+    --------
+    >>> parse_assignments(["seed=3", "capsules.agreement=dot", "capsules.n_winners=none"])
+    {'seed': 3, 'capsules.agreement': 'dot', 'capsules.n_winners': 'none'}
+    """
+    values = {}
+    for assignment in assignments:
+        name, equals, text = assignment.partition("=")
+        if not equals:
+            raise OptionError(f"set: expected name=value, got {assignment!r}")
+        try:
+            values[name.strip()] = tomllib.loads(f"value = {text.strip()}")["value"]
+        except tomllib.TOMLDecodeError:
+            values[name.strip()] = text.strip()
+    return values
+
+
+def checked(name: str, value: Any) -> Any:
+    """The value of a setting in its own type.
+
+    Raises
+    ------
+    OptionError
+        If there is no such setting, or it cannot have this value.
+
+    Examples
+    --------
+    >>> checked("capsules.learning_rate", 2)
+    2.0
+    """
+    if name not in schema():
+        raise OptionError(f"{name}: no such setting; nearest: {', '.join(_nearest(name))}")
+    hint = schema()[name].hint
+    for option in (value, None) if value == "none" else (value,):
+        for kind in typing.get_args(hint) if _is_union(hint) else (hint,):
+            if _accepts(kind, option):
+                return _converted(kind, option)
+    raise OptionError(f"{name}: expected {_described(hint)}, got {value!r}")
+
+
+def _nearest(name: str) -> list[str]:
+    """Known settings that look like a name, those with its last part first."""
+    last = name.rpartition(".")[2]
+    same = [known for known in schema() if known.rpartition(".")[2] == last]
+    close = difflib.get_close_matches(name, schema(), n=3, cutoff=0.0)
+    parts = {known.rpartition(".")[2]: known for known in schema()}
+    similar = [parts[part] for part in difflib.get_close_matches(last, parts, n=1, cutoff=0.8)]
+    return list(dict.fromkeys(same + similar + close))[:3]
+
+
+def _is_union(hint: Any) -> bool:
+    return typing.get_origin(hint) in (typing.Union, types.UnionType)
+
+
+def _accepts(hint: Any, value: Any) -> bool:
+    """Whether a value of TOML, or None, fits an annotation."""
+    kind = typing.get_origin(hint)
+    if _is_union(hint):
+        return any(_accepts(option, value) for option in typing.get_args(hint))
+    if kind is Literal:
+        return value in typing.get_args(hint)
+    if kind is tuple:
+        item = typing.get_args(hint)[0]
+        return isinstance(value, list | tuple) and all(_accepts(item, entry) for entry in value)
+    if hint is float:
+        number = isinstance(value, int | float) and not isinstance(value, bool)
+        return number and math.isfinite(value)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, hint)
+
+
+def _converted(hint: Any, value: Any) -> Any:
+    if typing.get_origin(hint) is tuple:
+        return tuple(value)
+    return float(value) if hint is float else value
+
+
+def _described(hint: Any) -> str:
+    """An annotation in words.
+
+    Examples
+    --------
+    >>> _described(int | None)
+    "a whole number or 'none'"
+    """
+    if _is_union(hint):
+        return " or ".join(_described(option) for option in typing.get_args(hint))
+    if typing.get_origin(hint) is Literal:
+        return "one of " + ", ".join(map(repr, typing.get_args(hint)))
+    if typing.get_origin(hint) is tuple:
+        return "a list like [1, 3]"
+    words = {int: "a whole number", float: "a finite number", bool: "true or false"}
+    return words.get(hint, "'none'" if hint is types.NoneType else "a text")
+
+
+def _expect_ranges(settings: Settings) -> None:
+    """Let every estimator look at its parameters now, not when its turn comes."""
+    if settings["seed"] < 0:
+        raise OptionError(f"seed: expected a whole number from 0, got {settings['seed']}")
+    for name in ("limit", "evaluation.n_images", "evaluation.classifier_steps"):
+        value = settings[name]
+        if value is not None and value < 1:
+            raise OptionError(f"{name}: expected a whole number from 1, got {value}")
+    if settings["checkpoint_seconds"] < 0:
+        raise OptionError(
+            f"checkpoint_seconds: expected at least 0, got {settings['checkpoint_seconds']}"
+        )
+    for table in TABLES:
+        part = settings.estimator(table)
+        try:
+            part._expect_options()
+        except OptionError as error:
+            raise OptionError(f"{table}.{error}") from None
