@@ -49,7 +49,7 @@ def blank_part(model: "CapsuleGenerator", name: str) -> Any:
 
 def state_of(model: "CapsuleGenerator") -> dict[str, np.ndarray]:
     """Arrays of every part that is fitted, named ``part.array``."""
-    arrays = {}
+    arrays: dict[str, np.ndarray] = {}
     for name in PARTS:
         if hasattr(model, f"{name}_"):
             state = getattr(model, f"{name}_").state()
