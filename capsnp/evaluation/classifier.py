@@ -93,7 +93,7 @@ class ImageClassifier(ClassifierMixin, Estimator):
         n_features: int = 64,
         *,
         dropout: float = 0.5,
-        shift: int = 2,
+        shift: int = 1,
         learning_rate: float = 2e-3,
         batch_size: int = 128,
         n_steps: int | None = None,
@@ -197,7 +197,8 @@ class ImageClassifier(ClassifierMixin, Estimator):
 
     def predict(self, images: Rows) -> np.ndarray:
         """The most probable label, shape (N,)."""
-        return self.classes_[np.argmax(self.predict_proba(images), axis=1)]
+        best = np.argmax(self.predict_proba(images), axis=1)
+        return self.classes_[best]
 
     def describe(self, images: Rows) -> tuple[np.ndarray, np.ndarray]:
         """Features (N, n_features) and probabilities (N, K) in one go."""

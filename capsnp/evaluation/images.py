@@ -40,7 +40,8 @@ class ImageScores:
     frechet : float
         Fréchet distance to the reference images; 0 at best.
     kernel, kernel_error : float
-        Kernel distance and its standard error; 0 at best, and below it by chance.
+        Kernel distance of features of mean variance 1, and its standard error; 0 at best, and
+        below it by chance.
     precision, recall, density, coverage : float
         Shares from neighbourhoods; 1 at best (density may exceed it).
     confident : float or None
@@ -140,7 +141,7 @@ class ImageJudge(BaseEstimator):
         self,
         classifier: ImageClassifier | None = None,
         *,
-        n_reference: int = 10_000,
+        n_reference: int = 20_000,
         k: int = 5,
         random_state: int = 0,
     ):
@@ -232,7 +233,10 @@ class ImageJudge(BaseEstimator):
         features, probabilities = self._look(images)
         features *= self.scale_
         real = self.reference_[: len(features)]  # neighbourhoods of as many real images
-        kernel = kernel_distance(features, self.reference_, random_state=self.random_state)
+        unit = 1.0 / np.sqrt(VARIANCE)  # the cubic kernel wants numbers near 1
+        kernel = kernel_distance(
+            unit * features, unit * self.reference_, random_state=self.random_state
+        )
         around = neighbourhoods(real, features, k=self.k)
         return ImageScores(
             n=len(features),
