@@ -14,17 +14,20 @@ def threads(monkeypatch):
 
 
 @pytest.mark.parametrize("parallel", [True, False])
-def test_results_come_in_the_blocks_order(threads, parallel):
+@pytest.mark.usefixtures("threads")
+def test_results_come_in_the_blocks_order(parallel):
     assert map_blocks(lambda n: n * n, range(50), parallel=parallel) == [n * n for n in range(50)]
 
 
-def test_blocks_run_at_the_same_time(threads):
+@pytest.mark.usefixtures("threads")
+def test_blocks_run_at_the_same_time():
     meeting = threading.Barrier(3, timeout=30)
     arrived = map_blocks(lambda _: meeting.wait(), range(3), parallel=True)
     assert sorted(arrived) == [0, 1, 2]
 
 
-def test_a_block_may_map_blocks_without_more_threads(threads):
+@pytest.mark.usefixtures("threads")
+def test_a_block_may_map_blocks_without_more_threads():
     def outer(n):
         here = threading.current_thread()
         inner = map_blocks(lambda m: (threading.current_thread(), m), range(4), parallel=True)
@@ -34,7 +37,8 @@ def test_a_block_may_map_blocks_without_more_threads(threads):
     assert map_blocks(outer, range(9), parallel=True) == [n + 6 for n in range(9)]
 
 
-def test_an_error_in_a_block_is_raised(threads):
+@pytest.mark.usefixtures("threads")
+def test_an_error_in_a_block_is_raised():
     with pytest.raises(ZeroDivisionError):
         map_blocks(lambda n: 1 // n, [1, 0, 2], parallel=True)
 

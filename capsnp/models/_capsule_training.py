@@ -29,6 +29,11 @@ class CapsuleTraining(Training):
         self._health: dict[str, Array] = {}
         model._start(X)
 
+    @property
+    def _fair(self) -> float:
+        """The share of examples in which each capsule is on when all are used alike."""
+        return (self.model.n_winners or 0) / self.model.n_capsules
+
     def gradient(self) -> Gradient:
         model = self.model
         rows = batch_indices(
@@ -85,9 +90,7 @@ class CapsuleTraining(Training):
         model = self.model
         model.W_ = self._optimiser.update({"W": model.W_}, gradient, rate)["W"]
         if "share" in gradient:
-            model.bias_ = model.bias_ + model.balance * (
-                model.n_winners / model.n_capsules - gradient["share"]
-            )
+            model.bias_ = model.bias_ + model.balance * (self._fair - gradient["share"])
 
     def finish(self) -> None:
         """Settle the winners' bias on the whole data with the weights fixed (†)."""
@@ -114,7 +117,7 @@ class CapsuleTraining(Training):
             )
             share = np.mean(winners(score[rows] + bias, model.n_winners), axis=0)
             step = model.balance * (1.0 - t / model.rebalance_steps)
-            bias = bias + step * (model.n_winners / model.n_capsules - share)
+            bias = bias + step * (self._fair - share)
         return bias
 
     def parameters(self) -> dict[str, Array]:

@@ -115,7 +115,7 @@ def _block_densities(x: np.ndarray, whitening: _Whitening) -> np.ndarray:
         best[rows] = bound[rows, k] - 0.5 * _norms((x[rows] - means[k]) @ maps[k][:, tail])
     logs = np.full_like(bound, -np.inf)
     matter = bound > best[:, None] - CUT
-    for k in np.flatnonzero(matter.any(axis=0)):
+    for k in map(int, np.flatnonzero(matter.any(axis=0))):
         rows = np.flatnonzero(matter[:, k])
         logs[rows, k] = bound[rows, k] - 0.5 * _norms((x[rows] - means[k]) @ maps[k][:, tail])
     return logs

@@ -336,7 +336,7 @@ class CapsuleGenerator(Estimator):
 
     def _draw(self, rng: np.random.Generator, on: np.ndarray, domain: Domain) -> np.ndarray:
         """Gaussian pre-activations (n, D) of the capsules `on`, restricted to the domain."""
-        z = rng.standard_normal((on.size, self.mean_directions_.shape[1]), dtype=self.dtype)
+        z = rng.standard_normal((on.size, self.mean_directions_.shape[1])).astype(self.dtype)
         if domain == "half":
             side = np.sum(z * self.mean_directions_[on], axis=1, keepdims=True)
             z = np.where(side < 0, -z, z)
