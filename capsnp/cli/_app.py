@@ -37,6 +37,8 @@ class Commands(TyperGroup):
         try:
             code = super().main(*args, **(options | named | {"standalone_mode": False}))
         except ClickError as error:
+            if not error.format_message():  # no arguments, so help was shown
+                sys.exit(error.exit_code)
             _fail(error.format_message(), error.exit_code)
         except typer.Abort:
             _fail("stopped", STOPPED)

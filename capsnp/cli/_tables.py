@@ -15,4 +15,8 @@ def show(tables: Iterable[Table]) -> None:
     if not console.is_terminal:
         console.width = WIDE
     for table in tables:
-        console.print(table.rich())
+        drawn = table.rich()
+        for column, shown in zip(table.columns, drawn.columns[1:], strict=True):
+            if all(isinstance(row.get(column.key), str) for row in table.rows.values()):
+                shown.justify = "left"
+        console.print(drawn)

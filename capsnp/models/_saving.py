@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.base import clone
 
+from capsnp.backend import Backend, get_backend
 from capsnp.errors import CheckpointError, RunError
 from capsnp.models.autoencoder import ConvAutoencoder
 from capsnp.models.capsule_decoder import CapsuleDecoder
@@ -100,7 +101,7 @@ def save_model(model: "CapsuleGenerator", folder: str | Path) -> None:
     info = {
         "kind": type(model).__name__,
         "version": importlib.metadata.version("capsnp"),
-        "parameters": json.dumps(parameters | {"generator": _parameters(model)}),
+        "parameters": json.dumps({"generator": _parameters(model)} | parameters),
     }
     write_checkpoint(Path(folder) / MODEL, state_of(model), info=info)
 
@@ -113,16 +114,33 @@ def load_model(kind: type["CapsuleGenerator"], folder: str | Path, backend: Any)
     arrays, info = read_checkpoint(path)
     if info.get("kind") != kind.__name__:
         raise CheckpointError(f"{path}: expected a {kind.__name__}, got {info.get('kind')}")
-    parameters = json.loads(info["parameters"])
-    model = kind(**parameters["generator"], backend=backend)
     try:
-        for name in PARTS:
-            part = blank_part(model, name)
-            part.set_params(**_with_tuples(parameters[name]))
-            setattr(model, name, part)
+        model = _unfitted(kind, json.loads(info["parameters"]), get_backend(backend))
         restore_state(model, arrays)
-    except ValueError as error:  # what set_params says of a parameter that it does not know
-        raise CheckpointError(f"{path}: is of another version of capsnp ({error})") from None
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+    return model
+
+
+def _unfitted(
+    kind: type["CapsuleGenerator"], parameters: Mapping[str, Any], backend: Backend
+) -> "CapsuleGenerator":
+    """A model with saved parameters.
+
+    Raises
+    ------
+    CheckpointError
+        If one of them is unknown here.
+    """
+    model = kind(backend=backend.name)
+    for name, values in parameters.items():
+        part = model if name == "generator" else blank_part(model, name)
+        unknown = sorted(set(values) - set(part.get_params(deep=False)))
+        if unknown:
+            raise CheckpointError(f"is of another version of capsnp, with {name}.{unknown[0]}")
+        part.set_params(**_with_tuples(values))
+        if part is not model:
+            setattr(model, name, part)
     return model
 
 

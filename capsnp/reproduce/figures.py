@@ -11,9 +11,8 @@ from matplotlib.figure import Figure
 
 from capsnp import plotting
 from capsnp.datasets import Dataset
-from capsnp.functional import route, squash
+from capsnp.functional import length, route, squash
 from capsnp.models import CapsuleGenerator
-from capsnp.reproduce.winning import winning_capsules
 from capsnp.training import Progress
 
 COLUMNS, ROWS = 20, 4  # of the paper's Figure 2
@@ -43,9 +42,14 @@ class Scene:
     seed: int = 0
 
     @cached_property
+    def firing(self) -> np.ndarray:
+        """P(on) of the capsule that wins each of the first test images, else 0, (N, J)."""
+        return length(self.model.transform(self.test.images[:USAGE_IMAGES], "route", n_on=1))
+
+    @cached_property
     def won(self) -> np.ndarray:
         """The capsule that wins each of the first test images, (N,)."""
-        return winning_capsules(self.model, self.test.images[:USAGE_IMAGES])
+        return np.argmax(self.firing, axis=1)
 
     @cached_property
     def counts(self) -> np.ndarray:
@@ -59,8 +63,8 @@ class Scene:
 
     @cached_property
     def busiest(self) -> int:
-        """The capsule that wins most images."""
-        return int(np.argmax(np.sum(self.counts, axis=1)))
+        """The capsule that fires most, over all images that it wins."""
+        return int(np.argmax(np.sum(self.firing, axis=0)))
 
     def captions(self) -> list[str] | None:
         """The most common class of each capsule, if there are labels."""
@@ -281,7 +285,7 @@ PICTURES = (
     ),
     Picture(
         "sweep",
-        "The capsule that wins most images, one number of its code changed at a time.",
+        "The capsule that fires most, one number of its code changed at a time.",
         _sweep,
     ),
     Picture(

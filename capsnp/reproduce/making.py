@@ -9,7 +9,6 @@ from capsnp.models import CapsuleGenerator
 from capsnp.reproduce.comparison import compare, comparison_table
 from capsnp.reproduce.estimate import (
     Estimate,
-    Shapes,
     estimate,
     readable_bytes,
     readable_seconds,
@@ -145,13 +144,12 @@ def describe(
         run = RunFolder.open(folder, report=say)
         settings = from_config(run.config, *chosen)
         installed = versions_table(run)
-    train = Data(settings, data_dir=data_dir).train
-    image = cast("tuple[int, int, int]", train.images.shape[1:])
-    expected = estimate(settings, image, len(train))
+    data = Data(settings, data_dir=data_dir)
+    expected = estimate(settings, data.image, len(data.train))
     return [
         installed,
         backends_table(),
-        shapes_table(shapes_of(settings, image)),
+        shapes_table(shapes_of(settings, data.image)),
         estimate_table(expected),
     ]
 
@@ -173,7 +171,7 @@ def _announce(opened: OpenRun, pipeline: Pipeline) -> None:
     if opened.quiet or all(pipeline.is_done(stage) for stage in STAGES):
         return
     train = opened.data.train
-    expected = estimate(opened.settings, _image(opened), len(train))
+    expected = estimate(opened.settings, opened.data.image, len(train))
     total = readable_seconds(sum(expected.seconds.values()))
     opened.say(
         f"{len(train)} images into {opened.run.folder}; expected: {total} of training on "
@@ -198,17 +196,9 @@ def _keep(run: RunFolder, found: Report) -> None:
 
 
 def _report(opened: OpenRun) -> None:
-    write_report(opened, _shapes(opened), _drawn(opened.run))
+    write_report(opened, shapes_of(opened.settings, opened.data.image), _drawn(opened.run))
 
 
 def _drawn(run: RunFolder) -> list[Picture]:
     """The pictures that lie in the run's folder."""
     return [picture for picture in PICTURES if run.path(f"{FIGURES}/{picture.name}.png").is_file()]
-
-
-def _image(opened: OpenRun) -> tuple[int, int, int]:
-    return cast("tuple[int, int, int]", opened.data.train.images.shape[1:])
-
-
-def _shapes(opened: OpenRun) -> Shapes:
-    return shapes_of(opened.settings, _image(opened))

@@ -6,8 +6,9 @@ so a run that was killed and went on ends with the same bytes as one that was no
 
 import contextlib
 import json
+import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -56,6 +57,12 @@ class Data:
     def test(self) -> Dataset:
         """The images kept from training."""
         return self._load("test")
+
+    @property
+    def image(self) -> tuple[int, int, int]:
+        """Height, width and channels of an image."""
+        height, width, channels = self.train.images.shape[1:]
+        return height, width, channels
 
     def check(self) -> None:
         """Read both splits now, to fail before any work if they are not as they should be.
@@ -167,11 +174,9 @@ class Pipeline:
         with self.timed("features"), one_line(path, "cannot be written"):
             path.parent.mkdir(exist_ok=True)
             partial = path.with_name(f".{path.name}.tmp")
-            dtype = self.settings["dtype"]
-            features = np.lib.format.open_memmap(partial, "w+", dtype=dtype, shape=shape)
-            for rows in self.progress.track(slices(len(images), _FEATURES_BLOCK), "features"):
-                autoencoder.transform(images[rows], out=features[rows])
-            features.flush()
+            blocks = self.progress.track(slices(len(images), _FEATURES_BLOCK), "features")
+            parts = (autoencoder.transform(images[rows]) for rows in blocks)
+            _write_npy(partial, parts, shape=shape, dtype=self.settings["dtype"])
             partial.replace(path)
         return np.load(path, mmap_mode="r")
 
@@ -199,6 +204,23 @@ class Pipeline:
 def has_model(folder: Path) -> bool:
     """Whether a folder holds a model, perhaps with some stages only."""
     return (folder / "model.safetensors").is_file()
+
+
+def _write_npy(
+    path: Path, parts: Iterable[np.ndarray], *, shape: tuple[int, ...], dtype: str
+) -> None:
+    """Write an array part by part: on a full disk this fails, where a memory map would crash."""
+    header = {
+        "descr": np.lib.format.dtype_to_descr(np.dtype(dtype)),
+        "fortran_order": False,
+        "shape": shape,
+    }
+    with path.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, header)
+        for part in parts:
+            file.write(np.ascontiguousarray(part, dtype=dtype).data)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _mapped(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:

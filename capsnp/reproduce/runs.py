@@ -8,6 +8,7 @@ from typing import Any
 from capsnp.datasets import NAMES
 from capsnp.errors import OptionError, RunError
 from capsnp.models import CapsuleGenerator
+from capsnp.reproduce.estimate import shapes_of
 from capsnp.reproduce.pipeline import STAGES, Data, has_model
 from capsnp.reproduce.settings import (
     NO_MATTER,
@@ -118,6 +119,7 @@ def open_run(
     data = Data(settings, data_dir=data_dir, quiet=quiet)
     if not going_on:
         data.check()
+        shapes_of(settings, data.image)
     if going_on:
         run = RunFolder.resume(folder, settings.nested(), may_differ=NO_MATTER, report=say)
     else:

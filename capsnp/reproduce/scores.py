@@ -21,10 +21,10 @@ from capsnp.evaluation import (
     pca_gaussian,
     relative_error,
 )
+from capsnp.functional import length
 from capsnp.models import CapsuleGenerator
 from capsnp.reproduce.judge import Judge
 from capsnp.reproduce.runs import OpenRun
-from capsnp.reproduce.winning import winning_capsules
 from capsnp.training import Progress
 
 PROBED = 10_000  # labelled codes that a linear probe is trained on
@@ -167,6 +167,11 @@ def code_scores(
     label = f"control: {codes.shape[1]} components"
     found[label] = CodeScores(accuracy, relative_error(h, control.rebuild(h)), (), None, None)
     return found
+
+
+def winning_capsules(model: CapsuleGenerator, images: np.ndarray) -> np.ndarray:
+    """The capsule that wins each image, (N,)."""
+    return np.argmax(length(model.transform(images, "route", n_on=1)), axis=1)
 
 
 def qualities(judge: Judge, model: CapsuleGenerator, test: Dataset, seed: int) -> dict[str, Any]:
