@@ -20,10 +20,10 @@ from capsnp.blocks import map_blocks, slices
 CUT = 20.0
 """Shares below e^-20 are under the rounding of float32."""
 
-ROWS = 1_024
+ROWS = 2_048
 """Points whose densities are computed at a time."""
 
-LEADING = 16
+LEADING = 28
 """Terms of the distance that make the bound."""
 
 

@@ -44,11 +44,11 @@ class MixtureModel(BaseEstimator):
     init : {"kmeans", "random"}
         First assignment of points to Gaussians: by k-means from random points, or to the nearest
         of `n_components` random points.
-    max_iter : int, default 15
+    max_iter : int, default 8
         Steps of expectation maximisation.
     tol : float, default 1e-3
         Stop when a step raises the mean log-likelihood by less.
-    regularization : float, default 1e-6
+    regularization : float, default 1e-4
         Added to every variance, in units of the mean variance of the principal components.
     random_state : int, default 0
         The same seed gives the same mixture, bit by bit.
@@ -84,9 +84,9 @@ class MixtureModel(BaseEstimator):
         n_principal: int = 80,
         *,
         init: Init = "kmeans",
-        max_iter: int = 15,
+        max_iter: int = 8,
         tol: float = 1e-3,
-        regularization: float = 1e-6,
+        regularization: float = 1e-4,
         random_state: int = 0,
     ):
         self.n_components = n_components

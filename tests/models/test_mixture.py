@@ -56,7 +56,12 @@ def test_steps_are_those_of_scikit_learn(points):
     np.testing.assert_allclose(covariances, theirs.covariances_, atol=5e-2)
 
 
-def test_log_densities_against_scipy_and_only_small_ones_left_out(fitted, points):
+@pytest.mark.parametrize("leading", [3, 10, 28])
+def test_log_densities_against_scipy_and_only_small_ones_left_out(
+    fitted, points, leading, monkeypatch
+):
+    monkeypatch.setattr(em, "LEADING", leading)
+    monkeypatch.setattr(em, "ROWS", 64)
     t = fitted.transform(points[:200])
     mixture = em.Mixture(fitted.weights_, fitted.means_, fitted.factors_)
     logs = em.log_densities(t, mixture)
