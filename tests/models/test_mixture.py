@@ -154,7 +154,7 @@ def test_more_gaussians_than_points_and_repeated_points():
     assert model.weights_.size <= 5
     same = np.ones((30, 4), dtype=np.float32)
     model = MixtureModel(n_components=3, n_principal=2).fit(same)
-    np.testing.assert_allclose(model.sample(4, np.random.default_rng(0)), 1.0, atol=0.01)
+    np.testing.assert_allclose(model.sample(4, np.random.default_rng(0)), 1.0, atol=0.06)
 
 
 def test_errors(points, fitted):
