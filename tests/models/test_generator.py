@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from capsnp.errors import NotFittedError, OptionError, ShapeError
-from capsnp.functional import length
+from capsnp.functional import length, unsquash
 from capsnp.models import (
     CapsuleDecoder,
     CapsuleGenerator,
@@ -79,6 +79,28 @@ def test_domains_are_what_they_say(model):
     directions = visited / length(visited)[:, None]
     cosines = directions @ model.visited_[2].T
     np.testing.assert_allclose(np.max(cosines, axis=1), 1, atol=1e-5)
+
+
+def test_single_capsules_are_drawn_at_the_data_s_mean_length(model, images):
+    h = model._standardized(model.features(images))[:]
+    lengths = np.linalg.norm(h.reshape(len(h), -1), axis=1)
+    assert float(model.feature_length_) == pytest.approx(np.mean(lengths), rel=1e-4)
+    codes = model.sample_codes(6, "half")
+    short = model.decoder_.inverse_transform(codes)
+    factor = np.mean(lengths) / np.linalg.norm(short.reshape(6, -1), axis=1)
+    raw = short * factor[:, None, None] * model.experts_.scale_ + model.experts_.mean_
+    want = model.autoencoder_.inverse_transform(raw.astype("float32"))
+    np.testing.assert_allclose(model.draw(codes), want, atol=1e-4)
+    np.testing.assert_allclose(model.draw(codes * 0.5), want, atol=1e-4)  # length does not count
+    assert np.all(np.isfinite(model.draw(codes * 0)))
+
+
+def test_joint_samples_come_from_the_mixture_in_the_decoder_s_metric(model):
+    codes = model.sample_codes(2000, "codes")
+    z = unsquash(codes).reshape(2000, -1) @ model.decoder_.metric()
+    np.testing.assert_allclose(
+        model.mixture_.inverse_transform(model.mixture_.transform(z)), z, atol=0.05 * np.std(z)
+    )
 
 
 def test_joint_codes_have_every_capsule(model):
