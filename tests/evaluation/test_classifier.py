@@ -209,3 +209,13 @@ def test_errors(digits, fitted):
     del state["classes"]
     with pytest.raises(CheckpointError, match="expected an array 'classes'"):
         ImageClassifier.from_state(state)
+
+
+def test_every_library_trains_the_same_classifier(library, digits):
+    images, labels = digits[0].images[:120], digits[0].labels[:120]
+    options = {"filters": (3,), "n_features": 6, "n_steps": 4, "dtype": "float64"}
+    expected = ImageClassifier(**options).fit(images, labels)
+    found = ImageClassifier(**options, backend=library.backend).fit(images, labels)
+    np.testing.assert_allclose(
+        found.predict_proba(images), expected.predict_proba(images), rtol=1e-6
+    )
