@@ -10,6 +10,8 @@ from capsnp.training.files import one_line
 
 JUDGE = "cache/judge.safetensors"
 
+_TESTED = 6  # what the random numbers are for: the second part of their generator's seed
+
 
 class Judge:
     """Scores images beside the run's training images.
@@ -26,12 +28,14 @@ class Judge:
     Attributes
     ----------
     originals : numpy.ndarray, shape (n, H, W, C)
-        Test images; there are as many in every set that is judged.
+        Test images drawn at random (the first ones of MNIST are easier than the rest); there are
+        as many in every set that is judged.
     """
 
     def __init__(self, opened: OpenRun, progress: Progress) -> None:
         settings, data = opened.settings, opened.data
-        self.originals = data.test.images[: settings["evaluation.n_images"]]
+        order = np.random.default_rng([settings["seed"], _TESTED]).permutation(len(data.test))
+        self.originals = data.test.images[np.sort(order[: settings["evaluation.n_images"]])]
         classifier = None if data.train.labels is None else _classifier(opened, progress)
         self._judge = ImageJudge(classifier, random_state=settings["seed"]).fit(
             data.train.images, new=data.test.images
