@@ -1,7 +1,7 @@
 """What a run will take, from its shapes alone: numbers, memory, disk, time.
 
 Time is the arithmetic of each stage over the rate at which this machine multiplies matrices,
-times a share of that rate that the stage was measured to reach; it is right to a factor of two.
+times the share of that rate that the stage was measured to reach: right to a factor of two.
 """
 
 import math
@@ -15,8 +15,17 @@ from capsnp.errors import ShapeError
 from capsnp.models._convolutional import code_grid
 from capsnp.reproduce.settings import Settings
 
-# share of the rate of large matrix products that a stage reaches, as measured on two cores
-_EFFICIENCY = {"autoencoder": 0.4, "features": 0.4, "capsules": 0.25, "decoder": 0.25}
+# Share of the rate of large matrix products that each part reaches, as measured. The autoencoder's
+# bilinear convolutions do fewer operations than are counted here; routing is bound by memory.
+_EFFICIENCY = {
+    "autoencoder": 0.8,
+    "features": 0.9,
+    "capsules": 0.14,
+    "codes": 0.14,
+    "decoder": 0.5,
+    "settling": 0.6,
+    "mixture": 0.2,
+}
 
 
 class Shapes(NamedTuple):
@@ -114,21 +123,30 @@ def estimate(settings: Settings, image: tuple[int, int, int], n: int) -> Estimat
 
 def _operations(settings: Settings, shapes: Shapes, n: int) -> dict[str, float]:
     ae, caps, dec = (settings.table(name) for name in ("autoencoder", "capsules", "decoder"))
+    mixture = settings.table("mixture")
     (height, width, channels), (rows, columns) = shapes.image, shapes.grid
     F, k = ae["filters"], ae["kernel"]
     first = (height - k + 1) * (width - k + 1) * k * k * channels * F
     encode = 2.0 * (first + rows * columns * k * k * F * F)
-    layer = 2.0 * shapes.I * shapes.P * shapes.J * shapes.D  # one image through W or U
+    numbers = shapes.J * shapes.D
+    layer = 2.0 * shapes.I * shapes.P * numbers  # one image through W or U
     passes = _passes(caps["routing_iterations"])
     on = 1.0 if caps["n_winners"] is None else caps["n_winners"] / shapes.J
-    mixing = 1.0 + 2.0 * caps["mixing_steps"] + 2.0  # data, each reverse and forward, gradients
-    decoding = 5.0 * (dec["winner_steps"] + dec["settled_steps"]) * dec["batch_size"]
+    mixing = 3.0 + 2.0 * caps["mixing_steps"]  # the data, each mixing's two passes, two gradients
+    settled = 0.5 * dec["settled_steps"] * dec["batch_size"] * dec["settling_steps_training"]
     return {
         "autoencoder": 6.0 * encode * ae["n_steps"] * ae["batch_size"],
         "features": encode * n,
         "capsules": layer
         * (caps["n_steps"] * caps["batch_size"] * (passes + mixing * on) + n * passes),
-        "decoder": layer * (decoding + n * (passes + 2.0)),
+        "codes": layer * n * passes,
+        "decoder": layer * 5.0 * (dec["winner_steps"] + dec["settled_steps"]) * dec["batch_size"],
+        "settling": 2.0 * numbers**2 * (settled + n * dec["settling_steps"]) + 3.0 * layer * n,
+        "mixture": 2.0
+        * n
+        * mixture["max_iter"]
+        * mixture["n_components"]
+        * mixture["n_principal"] ** 2,
     }
 
 
@@ -144,7 +162,7 @@ def matmul_rate(backend: Backend, dtype: str) -> float:
     a = backend.asarray(host, dtype=dtype)
     backend.to_host(a @ a)  # the first call sets things up
     fastest = math.inf
-    for _ in range(3):
+    for _ in range(5):
         started = time.perf_counter()
         backend.to_host((a @ a)[0, 0:1])
         fastest = min(fastest, time.perf_counter() - started)

@@ -18,6 +18,7 @@ from capsnp.training import Progress
 COLUMNS, ROWS = 20, 4  # of the paper's Figure 2
 USAGE_IMAGES = 2000
 SWEPT = np.linspace(-3.0, 3.0, 11)  # standard deviations of the Gaussian that is squashed
+SWEPT_FROM = 1.5  # length of z along its mean, short enough for the other directions to be seen
 
 
 @dataclass(frozen=True)
@@ -177,7 +178,7 @@ def _capsules(k: int) -> str:
 def _sweep(scene: Scene) -> Figure:
     model, j = scene.model, scene.busiest
     n_capsules, dim = model.mean_directions_.shape
-    centre = model.mean_directions_[j] * np.sqrt(dim)  # as long as a Gaussian's draws
+    centre = SWEPT_FROM * model.mean_directions_[j]
     z = np.tile(centre, (dim, len(SWEPT), 1))  # (D, V, D)
     z[np.arange(dim), :, np.arange(dim)] = SWEPT
     codes = np.zeros((dim * len(SWEPT), n_capsules, dim), dtype=model.dtype)
