@@ -92,12 +92,12 @@ class FeatureControl(BaseEstimator):
     def __init__(self, mixture: MixtureModel | None = None):
         self.mixture = mixture
 
-    def fit(self, h: Rows, y=None):  # noqa: ARG002
-        """Fit on features (N, I, P), which may be memory-mapped."""
+    def fit(self, h: Rows, y=None, *, track=lambda items, _: items):  # noqa: ARG002
+        """Fit on features (N, I, P), which may be memory-mapped; `track` as in `MixtureModel`."""
         expect_rows("h", h, (None, None, None), "(N, I, P)")
         self.feature_shape_ = tuple(h.shape[1:])
         self.mixture_ = clone(self.mixture or MixtureModel())
-        self.mixture_.fit(self._flat(h))
+        self.mixture_.fit(self._flat(h), track=track)
         return self
 
     def rebuild(self, h: Rows) -> np.ndarray:

@@ -59,7 +59,7 @@ def evaluate(
     """
     data, seed = opened.data, opened.settings["seed"]
     judge = Judge(opened, progress)
-    control = FeatureControl(clone(model.mixture)).fit(features)
+    control = FeatureControl(clone(model.mixture)).fit(features, track=progress.track)
     tables = []
     if judge.can_score:
         rows = [
