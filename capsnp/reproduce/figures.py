@@ -18,7 +18,7 @@ from capsnp.training import Progress
 COLUMNS, ROWS = 20, 4  # of the paper's Figure 2
 USAGE_IMAGES = 2000
 SWEPT = np.linspace(-3.0, 3.0, 11)  # standard deviations of the Gaussian that is squashed
-SWEPT_FROM = 1.5  # length of z along its mean, short enough for the other directions to be seen
+SWEPT_FROM = 1.0  # length of z along its mean: short, for the other directions to be seen
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,7 @@ backend) stands at the top.
 """
 
 import difflib
-import math
 import tomllib
-import types
 import typing
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -25,6 +23,7 @@ from capsnp.models import (
     ExpertCapsules,
     MixtureModel,
 )
+from capsnp.reproduce.hints import accepts, converted, described, is_union
 from capsnp.reproduce.presets import PRESETS, Values, preset_for
 
 TABLES: dict[str, type] = {
@@ -268,10 +267,10 @@ def checked(name: str, value: Any) -> Any:
         raise OptionError(f"{name}: no such setting; nearest: {', '.join(_nearest(name))}")
     hint = schema()[name].hint
     for option in (value, None) if value == "none" else (value,):
-        for kind in typing.get_args(hint) if _is_union(hint) else (hint,):
-            if _accepts(kind, option):
-                return _converted(kind, option)
-    raise OptionError(f"{name}: expected {_described(hint)}, got {value!r}")
+        for kind in typing.get_args(hint) if is_union(hint) else (hint,):
+            if accepts(kind, option):
+                return converted(kind, option)
+    raise OptionError(f"{name}: expected {described(hint)}, got {value!r}")
 
 
 def _nearest(name: str) -> list[str]:
@@ -282,52 +281,6 @@ def _nearest(name: str) -> list[str]:
     parts = {known.rpartition(".")[2]: known for known in schema()}
     similar = [parts[part] for part in difflib.get_close_matches(last, parts, n=1, cutoff=0.8)]
     return list(dict.fromkeys(same + similar + close))[:3]
-
-
-def _is_union(hint: Any) -> bool:
-    return typing.get_origin(hint) in (typing.Union, types.UnionType)
-
-
-def _accepts(hint: Any, value: Any) -> bool:
-    """Whether a value of TOML, or None, fits an annotation."""
-    kind = typing.get_origin(hint)
-    if _is_union(hint):
-        return any(_accepts(option, value) for option in typing.get_args(hint))
-    if kind is Literal:
-        return value in typing.get_args(hint)
-    if kind is tuple:
-        item = typing.get_args(hint)[0]
-        return isinstance(value, list | tuple) and all(_accepts(item, entry) for entry in value)
-    if hint is float:
-        number = isinstance(value, int | float) and not isinstance(value, bool)
-        return number and math.isfinite(value)
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    return isinstance(value, hint)
-
-
-def _converted(hint: Any, value: Any) -> Any:
-    if typing.get_origin(hint) is tuple:
-        return tuple(value)
-    return float(value) if hint is float else value
-
-
-def _described(hint: Any) -> str:
-    """An annotation in words.
-
-    Examples
-    --------
-    >>> _described(int | None)
-    "a whole number or 'none'"
-    """
-    if _is_union(hint):
-        return " or ".join(_described(option) for option in typing.get_args(hint))
-    if typing.get_origin(hint) is Literal:
-        return "one of " + ", ".join(map(repr, typing.get_args(hint)))
-    if typing.get_origin(hint) is tuple:
-        return "a list like [1, 3]"
-    words = {int: "a whole number", float: "a finite number", bool: "true or false"}
-    return words.get(hint, "'none'" if hint is types.NoneType else "a text")
 
 
 def _expect_ranges(settings: Settings) -> None:
