@@ -1,6 +1,7 @@
 """Fixtures of all tests: every array library that is here, one after the other."""
 
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -93,3 +94,17 @@ def data_dir() -> Path:
     if not folder or not Path(folder).is_dir():
         pytest.skip("CAPSNP_DATA names no folder")
     return Path(folder)
+
+
+@pytest.fixture(scope="session")
+def prepared():
+    """``prepared(code, *arguments)``: a command that runs code, then becomes Python's arguments.
+
+    In place of ``preexec_fn``, which forks this process: JAX, once imported, warns of that.
+    """
+
+    def command(code, *arguments):
+        becomes = "import os, sys; os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
+        return [sys.executable, "-c", f"{code}; {becomes}", *map(str, arguments)]
+
+    return command

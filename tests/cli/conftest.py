@@ -3,7 +3,6 @@
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -96,19 +95,17 @@ def half_made(made, tmp_path) -> Path:
 
 
 @pytest.fixture
-def child():
+def child(prepared):
     """``child(*arguments)`` starts the command as a process; it is killed when the test ends."""
     started = []
 
-    def start(*arguments, **options):
-        command = [sys.executable, "-m", "capsnp", *(str(argument) for argument in arguments)]
+    def start(*arguments, first="pass"):
         process = subprocess.Popen(
-            command,
+            prepared(first, "-m", "capsnp", *arguments),
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             env=os.environ | ONE_THREAD,
-            **options,
         )
         started.append(process)
         return process

@@ -1,6 +1,5 @@
 """Runs that are killed, stopped, locked out or out of disk: nothing is lost, nothing half-made."""
 
-import resource
 import signal
 import time
 
@@ -78,7 +77,7 @@ def test_ctrl_c_says_how_to_go_on(uninterrupted, child, capsnp, tiny, tmp_path):
     process = child(
         *("reproduce", "--out", folder, "--config", tiny),
         *options(*LONGER, "checkpoint_seconds=0"),
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+        first="import signal; signal.signal(signal.SIGINT, signal.SIG_DFL)",
     )
     wait_for(process, saved(folder, "autoencoder", 3))
     process.send_signal(signal.SIGINT)
@@ -108,7 +107,7 @@ def test_a_write_that_fails_leaves_a_run_that_goes_on(limit, made, child, capsnp
     folder = tmp_path / "run"
     process = child(
         *("reproduce", "--out", folder, "--config", tiny, "--quiet"),
-        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit)),
+        first=f"import resource; resource.setrlimit(resource.RLIMIT_FSIZE, ({limit}, {limit}))",
     )
     _, errors = process.communicate(timeout=120)
     assert process.returncode == 1

@@ -2,7 +2,6 @@ import contextlib
 import os
 import runpy
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -18,19 +17,18 @@ def toy():
 
 
 @pytest.fixture
-def start():
+def start(prepared):
     """``start(action, folder)`` runs ``toy.py`` in a process, which ends with the test."""
     with contextlib.ExitStack() as stack:
 
-        def start(action, folder, **options):
+        def start(action, folder, first="pass"):
             process = subprocess.Popen(
-                [sys.executable, TOY, action, folder],
+                prepared(first, TOY, action, folder),
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
                 text=True,
                 env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},
-                **options,
             )
             stack.enter_context(process)
             stack.callback(process.kill)

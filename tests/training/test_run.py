@@ -240,12 +240,9 @@ def test_full_disk_while_logging(run, fill_disk):
 
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a limit on the size of files")
 def test_full_disk_in_training_then_more_room(tmp_path, start, toy):
-    import resource
-
-    def little_room():  # enough for the settings, too little for a checkpoint
-        resource.setrlimit(resource.RLIMIT_FSIZE, (400, 400))
-
-    process = start("train", tmp_path / "run", preexec_fn=little_room)
+    # enough for the settings, too little for a checkpoint
+    little_room = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (400, 400))"
+    process = start("train", tmp_path / "run", first=little_room)
     _, errors = process.communicate()
     assert process.returncode == 1
     assert len(errors.splitlines()) == 1
