@@ -21,13 +21,14 @@ class CapsuleTraining(Training):
 
     name = "capsules"
 
-    def __init__(self, model: "ExpertCapsules", X: Rows):
+    def __init__(self, model: "ExpertCapsules", X: Rows, *, start: bool = True):
         self.model = model
         self.X = X
         self.n_steps = model.n_steps
         self._optimiser = Momentum(model.momentum, model.l2)
         self._health: dict[str, Array] = {}
-        model._start(X)
+        if start:
+            model._start(X)
 
     @property
     def _fair(self) -> float:

@@ -186,10 +186,11 @@ class ExpertCapsules(TransformerMixin, Estimator):
     def partial_fit(self, X: Rows, y: Any = None):  # noqa: ARG002
         """One step of Algorithm 1 on a batch, at the learning rate of the start.
 
-        The first call sets the weights, and the centre and scale by its batch.
+        Goes on from the weights of `fit`; without them the first call sets the weights, and the
+        centre and scale by its batch.
         """
         if not hasattr(self, "_online"):
-            self._online = CapsuleTraining(self, X)
+            self._online = CapsuleTraining(self, X, start=not hasattr(self, "W_"))
         expect_rows("X", X, (None, *self.mean_.shape), "(N, I, P)")
         self._online.learn(np.asarray(X[:]))
         return self
@@ -228,6 +229,7 @@ class ExpertCapsules(TransformerMixin, Estimator):
     def _start(self, X: Rows) -> None:
         """Centre, scale and first weights."""
         expect_rows("X", X, (None, None, None), "(N, I, P)")
+        self._forget()
         _, n_in, dim_in = X.shape
         mean, scale = feature_statistics(X, centre=self.centre, feature_scale=self.feature_scale)
         self.mean_, self.scale_ = self._array(mean), scale
@@ -235,6 +237,11 @@ class ExpertCapsules(TransformerMixin, Estimator):
         shape = (n_in, self.n_capsules, self.capsule_dim, dim_in)
         self.W_ = self._held(rng.normal(0.0, self.init_scale, shape))
         self.bias_ = self._array(np.zeros(self.n_capsules))
+
+    def _forget(self) -> None:
+        """Drop the moments of `partial_fit`, which belong to the weights that it made."""
+        if hasattr(self, "_online"):
+            del self._online
 
     def _held(self, host: np.ndarray) -> Array:
         """Weights (I, J, D, P) held in memory as (J, D, I, P): a layer is one product, uncopied."""
@@ -356,6 +363,7 @@ class ExpertCapsules(TransformerMixin, Estimator):
 
     def restore(self, state: Mapping[str, np.ndarray]):
         """Take learned arrays from `state`."""
+        self._forget()
         self.W_ = self._held(state["W"])
         self.bias_, self.mean_ = self._array(state["bias"]), self._array(state["mean"])
         self.scale_ = float(state["scale"])

@@ -221,3 +221,15 @@ def test_bad_data(features):
         ExpertCapsules(**SMALL).fit(np.zeros((5, 2, 2), dtype=int))
     with pytest.raises(NotFittedError, match="call fit first"):
         ExpertCapsules().transform(features)
+
+
+@pytest.mark.parametrize("renew", ["fit", "restore"])
+def test_partial_fit_goes_on_from_fitted_weights_without_old_moments(features, renew):
+    fitted = ExpertCapsules(**SMALL).fit(features)
+    fresh = ExpertCapsules(**SMALL).restore(fitted.state())
+    used = ExpertCapsules(**SMALL).partial_fit(features[:60])
+    used.fit(features) if renew == "fit" else used.restore(fitted.state())
+    for model in (used, fresh):
+        model.partial_fit(features[60:120])
+    assert np.array_equal(used.W_, fresh.W_)
+    assert 0 < np.max(np.abs(fresh.W_ - fitted.W_)) < 0.5 * np.max(np.abs(fitted.W_))
