@@ -26,6 +26,9 @@ class Coupling(Protocol):
     def gradient(self, *terms: tuple[Array, Array]) -> Array:
         """Σ_b c_ij pull_j x_iᵀ of every term (x, pull), added: (I, J, D, P)."""
 
+    def gram(self) -> Array:
+        """The matrix of x -> reverse(forward(x)), (I·P, I·P) or one for each example before it."""
+
 
 def coupling(xp: Any, W: Array, c: Array) -> Coupling:
     """The map of weights (I, J, D, P) with coefficients (I, J) or (B, I, J)."""
@@ -140,6 +143,9 @@ class SharedCoupling:
         total = xp.reshape(self._scaled(sum(products[1:], products[0])), (J, D, I, P))
         return xp.permute_dims(total, (2, 0, 1, 3))
 
+    def gram(self) -> Array:
+        return self.matrix.mT @ self.matrix
+
     def _scaled(self, matrix: Array) -> Array:
         """A matrix (J·D, I·P) times the coefficients, in long runs of memory."""
         I, J, D, P = self._shape
@@ -174,6 +180,23 @@ class ExampleCoupling:
             return _products(self._xp, terms, self._c_JIB)
         back = _products(self._xp, [(pull, x) for x, pull in terms], self._c_IJB)
         return self._xp.permute_dims(back, (1, 0, 3, 2))
+
+    def gram(self) -> Array:
+        """Σ_j c_ij c_i'j W_ijᵀ W_i'j, one pair of input capsules at a time."""
+        xp = self._xp
+        I, J, D, P = self._W.shape
+        B = self._c_IJB.shape[2]
+        W_JDIP = xp.reshape(xp.permute_dims(self._W, (1, 2, 0, 3)), (J, D, I * P))
+        blocks: list[list[Array]] = [[] for _ in range(I)]
+        for i in range(I):
+            products = W_JDIP[:, :, i * P : (i + 1) * P].mT @ W_JDIP[:, :, i * P :]
+            products = xp.reshape(products, (J, P, I - i, P))
+            blocks[i] = [blocks[earlier][i].mT for earlier in range(i)]
+            for other in range(i, I):
+                weights = self._c_IJB[i, ...] * self._c_IJB[other, ...]
+                block = weights.mT @ xp.reshape(products[:, :, other - i, :], (J, P * P))
+                blocks[i].append(xp.reshape(block, (B, P, P)))
+        return xp.concat([xp.concat(row, axis=2) for row in blocks], axis=1)
 
     def _map(self, x: Array, W: Array, c_JIB: Array, *, gather: bool) -> Array:
         z_JDB = (_gather if gather else _spread)(self._xp, batch_last(self._xp, x), W, c_JIB)

@@ -24,7 +24,6 @@ from capsnp.functional._checks import (
 )
 from capsnp.functional._coupling import (
     Coupling,
-    SharedCoupling,
     coupling,
     expect_code,
     expect_decoder,
@@ -92,7 +91,8 @@ def settle(
     U : array, shape (J, I, P, D)
         Decoding maps.
     e : array, shape (B, J, I) or (J, I)
-        Coefficients of each example, or of all; shared ones make a step one small matrix product.
+        Coefficients of each example, or of all. Shared ones make a step one small matrix product;
+        with its own, each example has a matrix of (J·D)² numbers: give a large batch in parts.
     strength : float
         λ above 0, the weight of the prior: larger gives shorter codes.
     on : array, shape (B, J), optional
@@ -334,11 +334,16 @@ def code_potential(y: Array, /) -> Array:
 
 def _gram(xp: Any, layer: Coupling) -> Callable[[Array], Array]:
     """The map y -> VVᵀy on (B, J, D)."""
-    if not isinstance(layer, SharedCoupling):
-        return lambda y: layer.reverse(layer.forward(y))
-    gram = layer.matrix.mT @ layer.matrix  # (J·D, J·D)
-    size = gram.shape[0]
-    return lambda y: xp.reshape(xp.reshape(y, (y.shape[0], size)) @ gram, y.shape)
+    matrix = layer.gram()
+    size = matrix.shape[-1]
+
+    def apply(y: Array) -> Array:
+        flat = xp.reshape(y, (y.shape[0], size))
+        return xp.reshape(
+            flat @ matrix if matrix.ndim == 2 else (matrix @ flat[:, :, None])[:, :, 0], y.shape
+        )
+
+    return apply
 
 
 def _largest_eigenvalue(xp: Any, gram: Callable[[Array], Array], start: Array, steps: int) -> Array:

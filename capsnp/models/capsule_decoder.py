@@ -23,6 +23,8 @@ from capsnp.models._base import BLOCK, Estimator, Rows, expect_rows
 from capsnp.training.loop import Gradient, Observer, Training, batch_indices, train
 from capsnp.training.optimisers import Momentum
 
+SETTLED = 25  # examples that settle together with coefficients of their own
+
 
 class CapsuleDecoder(Estimator):
     r"""Decoder of expert capsules, trained by the paper's rule for U and by settled codes.
@@ -328,18 +330,28 @@ class DecoderTraining(Training):
         rng = np.random.default_rng([model.random_state, 3, self.step])
         counts = np.minimum(model.settled_counts, y.shape[1])
         k = model._backend.asarray(rng.choice(counts, size=(y.shape[0], 1)))
-        e = model._coefficients(y, model.gain)
         on = winners(priority, k)
-        settled = settle(
-            h,
-            model.U_,
-            e,
-            strength=model.strength,
-            on=on,
-            max_iter=model.settling_steps_training,
-        )
-        self._health |= {"P(on), settled": xp.sum(length(settled.y)) / xp.sum(on)}
-        return settling_gradient(h, model.U_, e, settled.y)
+
+        def part(rows: slice) -> tuple[Array, Array]:
+            e = model._coefficients(y[rows], model.gain)
+            settled = settle(
+                h[rows],
+                model.U_,
+                e,
+                strength=model.strength,
+                on=on[rows],
+                max_iter=model.settling_steps_training,
+            )
+            share = (rows.stop - rows.start) / y.shape[0]
+            gradient = settling_gradient(h[rows], model.U_, e, settled.y)
+            return share * gradient, xp.sum(length(settled.y))
+
+        size = y.shape[0] if model.routing_iterations == 1 else SETTLED
+        parallel = model._backend.name == "numpy"
+        parts = map_blocks(part, slices(y.shape[0], size), parallel=parallel)
+        gradients, lengths = zip(*parts, strict=True)
+        self._health |= {"P(on), settled": sum(lengths[1:], lengths[0]) / xp.sum(on)}
+        return sum(gradients[1:], gradients[0])
 
     def apply(self, gradient: Gradient) -> None:
         model = self.model
