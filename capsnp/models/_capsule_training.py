@@ -9,7 +9,7 @@ from capsnp.backend import Array
 from capsnp.blocks import map_blocks, slices
 from capsnp.functional import cd_gradient, firing_probability, length, squash, winners
 from capsnp.models._base import BLOCK, Rows
-from capsnp.training.loop import Gradient, Training, batch_indices
+from capsnp.training.loop import Gradient, Track, Training, batch_indices
 from capsnp.training.optimisers import Momentum
 
 if TYPE_CHECKING:
@@ -93,17 +93,17 @@ class CapsuleTraining(Training):
         if "share" in gradient:
             model.bias_ = model.bias_ + model.balance * (self._fair - gradient["share"])
 
-    def finish(self) -> None:
+    def finish(self, track: Track) -> None:
         """Settle the winners' bias on the whole data with the weights fixed (†)."""
         model = self.model
         if model.n_winners is None or not model.rebalance_steps:
             return
         to_host = model._backend.to_host
         bias, model.bias_ = to_host(model.bias_), model.bias_ * 0.0
-        score = [
-            to_host(model._score(firing_probability(model._route(x).z)))
-            for x in model._blocks(self.X)
-        ]
+        score = []
+        for rows in track(slices(self.X.shape[0], BLOCK), "balancing"):
+            x = squash(model.standardize(self.X[rows]))
+            score.append(to_host(model._score(firing_probability(model._route(x).z))))
         model.bias_ = model._array(self._balanced(np.concatenate(score), bias))
 
     def _balanced(self, score: np.ndarray, bias: np.ndarray) -> np.ndarray:

@@ -18,7 +18,7 @@ from capsnp.models.autoencoder import ConvAutoencoder
 from capsnp.models.capsule_decoder import CapsuleDecoder
 from capsnp.models.expert_capsules import ExpertCapsules
 from capsnp.models.mixture import MixtureModel
-from capsnp.training.loop import Observer
+from capsnp.training.loop import Observer, tracking
 
 Domain = Literal["full", "half", "visited", "codes"]
 Inference = Literal["settle", "route"]
@@ -26,13 +26,6 @@ Observers = Callable[[str], Iterable[Observer]]
 
 VISITED = 512
 """Directions kept per capsule of those that it took in training."""
-
-
-Track = Callable[[Iterable[Any], str], Iterable[Any]]
-
-
-def _untracked(items: Iterable[Any], description: str) -> Iterable[Any]:  # noqa: ARG001
-    return items
 
 
 def _nobody(stage: str) -> Iterable[Observer]:  # noqa: ARG001
@@ -100,7 +93,6 @@ class CapsuleGenerator(Estimator):
         *,
         observers: Observers = _nobody,
         cache: Any = None,
-        track: Track = _untracked,
     ):
         """Train all stages.
 
@@ -113,8 +105,6 @@ class CapsuleGenerator(Estimator):
             From a stage's name ("autoencoder", "capsules", "decoder") to its observers.
         cache : path, optional
             Folder for features too large to hold; without it they are held in memory.
-        track : callable, optional
-            Progress of what is no training, see `fit_decoder`.
 
         Returns
         -------
@@ -124,7 +114,7 @@ class CapsuleGenerator(Estimator):
         self.fit_autoencoder(images, observers=observers)
         features = self.features(images, cache=cache)
         self.fit_capsules(features, observers=observers)
-        self.fit_decoder(features, observers=observers, track=track)
+        self.fit_decoder(features, observers=observers)
         return self
 
     def fit_autoencoder(self, images: Rows, *, observers: Observers = _nobody):
@@ -149,19 +139,11 @@ class CapsuleGenerator(Estimator):
         self.experts_.fit(features, observers=observers("capsules"))
         return self
 
-    def fit_decoder(
-        self, features: Rows, *, observers: Observers = _nobody, track: Track = _untracked
-    ):
-        """Third stage: U, the directions that capsules visit, the mixture over joint codes.
-
-        Parameters
-        ----------
-        features : array, shape (N, I, P)
-        observers : callable, optional
-        track : callable, optional
-            From items and what they are to the same items, such as `capsnp.training.track`.
-        """
+    def fit_decoder(self, features: Rows, *, observers: Observers = _nobody):
+        """Third stage: U, the directions that capsules visit, the mixture over joint codes."""
         self._expect_fitted("experts_")
+        watching = tuple(observers("decoder"))
+        track = tracking(watching)
         to_host = self._backend.to_host
         blocks = slices(features.shape[0], 4 * BLOCK)
         codes = np.concatenate(
@@ -172,7 +154,7 @@ class CapsuleGenerator(Estimator):
         h = self._standardized(features)
         self.feature_length_ = _mean_length(h)
         self.decoder_ = self._part(self.decoder, CapsuleDecoder)
-        self.decoder_.fit(codes, h, priority=priority, observers=observers("decoder"))
+        self.decoder_.fit(codes, h, priority=priority, observers=watching)
         settled = np.concatenate(
             [self._settle(h[rows], codes[rows]) for rows in track(blocks, "settling")]
         )

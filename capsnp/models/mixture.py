@@ -14,6 +14,7 @@ from threadpoolctl import threadpool_limits
 from capsnp.blocks import slices
 from capsnp.errors import CheckpointError, DataError, NotFittedError, OptionError, ShapeError
 from capsnp.models._expectation_maximisation import Mixture, fit_mixture, log_densities
+from capsnp.training.loop import Track
 
 Init = Literal["kmeans", "random"]
 
@@ -22,6 +23,9 @@ PCA_ROWS = 20_000
 
 EXACT_COLUMNS = 1_500
 """Up to here the covariance is diagonalised, above the components come from random projections."""
+
+KMEANS_ROUNDS, KMEANS_STEPS = 5, 5
+"""Progress is shown after each round of steps."""
 
 BLOCK = 2_048
 """Rows of a memory-mapped array that are read at a time."""
@@ -99,7 +103,7 @@ class MixtureModel(BaseEstimator):
 
     # --- fitting ---------------------------------------------------------------------------
 
-    def fit(self, points, y=None, *, track=lambda items, _: items):  # noqa: ARG002
+    def fit(self, points, y=None, *, track: Track = lambda items, _: items):  # noqa: ARG002
         """Find principal components, then the mixture.
 
         Parameters
@@ -137,7 +141,7 @@ class MixtureModel(BaseEstimator):
         t /= np.float32(scale)
         mixture, self.log_likelihood_, self.n_iter_ = fit_mixture(
             t,
-            self._first_labels(t),
+            self._first_labels(t, track),
             steps=track(range(1, self.max_iter + 1), "mixture"),
             tol=self.tol,
             regularization=self.regularization,
@@ -182,20 +186,20 @@ class MixtureModel(BaseEstimator):
         read = (np.asarray(points[rows], dtype=np.float32) for rows in blocks)
         return np.concatenate([(block - self.mean_) @ self.principal_.T for block in read])
 
-    def _first_labels(self, t: np.ndarray) -> np.ndarray:
+    def _first_labels(self, t: np.ndarray, track: Track) -> np.ndarray:
+        rng = np.random.default_rng([self.random_state, 1])
         k = min(self.n_components, len(t))
+        # k-means++ takes thirty times as long and clusters no better
+        centres = t[rng.choice(len(t), k, replace=False)]
+        rounds, steps = (KMEANS_ROUNDS, KMEANS_STEPS) if self.init == "kmeans" else (1, 1)
         with warnings.catch_warnings(), threadpool_limits(1, "openmp"):
             # sums over threads come in any order, so one thread; fewer distinct points than
             # clusters leave some empty, which the mixture allows
             warnings.simplefilter("ignore", ConvergenceWarning)
-            clusters = KMeans(
-                k,
-                init="random",  # k-means++ takes thirty times as long and clusters no better
-                max_iter=25 if self.init == "kmeans" else 1,
-                n_init=1,
-                random_state=self.random_state,
-            )
-            return clusters.fit_predict(t)
+            for _ in track(range(rounds), "clusters"):
+                clusters = KMeans(k, init=centres, max_iter=steps, n_init=1, random_state=0).fit(t)
+                centres = clusters.cluster_centers_
+        return clusters.labels_
 
     # --- using -----------------------------------------------------------------------------
 

@@ -30,12 +30,12 @@ from capsnp.plotting._page import (
 ROW, RADIUS = 84, 32  # pixels from one input to the next; of the longest arrow
 INPUT, MATRIX, PREDICTION, LINK, SUM = 142, 232, 322, 452, 600  # left edges and centres, pixels
 SIDE, CURVE, OUTPUT = 250, 200, 70  # pixels: sum panel, squash panel, radius of the unit circle
-WIDTH = 1350
+WIDTH, ENLARGED = 1350, 96
 NOTE = (
     "Arrows have their true lengths (the longest of a column fills its circle). Directions are "
     "2-D projections: inputs on the first two principal axes of those shown;\n"
     "predictions, sum and output on the plane of z and of the first principal axis of what "
-    "deviates from it. Line widths are proportional to the coefficients."
+    "deviates from it; in grey the other inputs, head to tail. Line widths: coefficients."
 )
 
 
@@ -51,7 +51,8 @@ class Flow:
     predictions: np.ndarray  # (k, 2) in the plane, of their true lengths
     c: np.ndarray  # (k,)
     c_others: float
-    terms: np.ndarray  # (k + 1, 2) projected c z_{j|i}, the others' sum last
+    terms: np.ndarray  # (k, 2) projected c z_{j|i}
+    others: np.ndarray  # (I - k, 2) projected, the strongest first
     z: float  # length; z lies on the plane's first axis
 
 
@@ -137,8 +138,7 @@ def _flow(x: np.ndarray, W: np.ndarray, c: np.ndarray, j: int | None, k: int) ->
     terms = c[:, j, None] * predictions[:, j]  # (I, D)
     order = np.argsort(-np.linalg.norm(terms, axis=1), kind="stable")
     inputs, others = order[:k], order[k:]
-    shown = np.concatenate([terms[inputs], terms[others].sum(axis=0, keepdims=True)])
-    plane = _plane(z[j], shown)
+    plane = _plane(z[j], terms)
     axes = np.linalg.svd(x[inputs], full_matrices=False)[2][:2]  # (2, P), or fewer
     return Flow(
         j=j,
@@ -150,7 +150,8 @@ def _flow(x: np.ndarray, W: np.ndarray, c: np.ndarray, j: int | None, k: int) ->
         * np.linalg.norm(predictions[inputs, j], axis=1, keepdims=True),
         c=c[inputs, j],
         c_others=float(c[others, j].sum()),
-        terms=shown @ plane.T,
+        terms=terms[inputs] @ plane.T,
+        others=terms[others] @ plane.T,
         z=float(np.linalg.norm(z[j])),
     )
 
@@ -205,8 +206,8 @@ def _arrow(axes: Axes, start: np.ndarray, end: np.ndarray, colour: str, width: f
 
 
 def _digits(value: float) -> str:
-    """Two significant digits."""
-    return f"{value:#.2g}".removesuffix(".")
+    """Two significant digits, more only of numbers from 100."""
+    return f"{value:.0f}" if abs(value) >= 99.5 else f"{value:#.2g}".removesuffix(".")
 
 
 def _rows(canvas: Axes, flow: Flow, top: float) -> None:
@@ -269,20 +270,44 @@ def _links(canvas: Axes, flow: Flow, top: float, middle: float) -> None:
 def _sum_panel(figure: Figure, flow: Flow, top: float) -> None:
     """The weighted predictions head to tail, and z from the first tail to the last head."""
     axes = axes_at(figure, SUM, top, SIDE, SIDE)
-    corners = np.concatenate([np.zeros((1, 2)), np.cumsum(flow.terms, axis=0)])
-    low = np.minimum(corners.min(axis=0), 0)
-    high = np.maximum(corners.max(axis=0), [flow.z, 0])
-    centre, half = (low + high) / 2, 0.58 * max((high - low).max(), 1e-12)
-    axes.set(xlim=(centre[0] - half, centre[0] + half), ylim=(centre[1] - half, centre[1] + half))
-    for n in range(len(flow.terms) if flow.n_others else len(flow.inputs)):
-        colour = GREY if n == len(flow.inputs) else COLOURS[n % len(COLOURS)]
-        _arrow(axes, corners[n], corners[n + 1], colour, 1.8)
+    corners = _corners(flow.terms)
+    way = corners[-1] + _corners(flow.others)
+    span = _frame(axes, np.concatenate([corners, way, [[flow.z, 0.0]]]))
+    axes.plot(*way.T, color=GREY, linewidth=1, solid_joinstyle="round")
     _arrow(axes, corners[0], np.array([flow.z, 0.0]), INK, 3)
-    axes.set_xticks([])
-    axes.set_yticks([])
+    _draw_terms(axes, corners)
+    axes.set_xlabel(f"‖z‖ = {flow.z:.3g} (black)")
+    if np.ptp(corners, axis=0).max() < span / 4:
+        left, low = SUM + SIDE - ENLARGED - 4, top + SIDE - ENLARGED - 4
+        inset = axes_at(figure, left, low, ENLARGED, ENLARGED)
+        _frame(inset, corners)
+        _draw_terms(inset, corners)
+        inset.set_title("enlarged", fontsize=8, color=GREY, pad=3, loc="right")
+
+
+def _corners(terms: np.ndarray) -> np.ndarray:
+    """Where terms (n, 2) laid head to tail from the origin begin and end, (n + 1, 2)."""
+    return np.concatenate([np.zeros((1, 2)), np.cumsum(terms, axis=0)])
+
+
+def _frame(axes: Axes, points: np.ndarray) -> float:
+    """A square around points, of which the side is returned."""
+    low, high = points.min(axis=0), points.max(axis=0)
+    centre, side = (low + high) / 2, 1.16 * max((high - low).max(), 1e-12)
+    axes.set(
+        xlim=(centre[0] - side / 2, centre[0] + side / 2),
+        ylim=(centre[1] - side / 2, centre[1] + side / 2),
+        xticks=[],
+        yticks=[],
+    )
     axes.spines[:].set_visible(True)
     axes.spines[:].set_color(PALE)
-    axes.set_xlabel(f"‖z‖ = {flow.z:.3g} (black)")
+    return side
+
+
+def _draw_terms(axes: Axes, corners: np.ndarray) -> None:
+    for n in range(len(corners) - 1):
+        _arrow(axes, corners[n], corners[n + 1], COLOURS[n % len(COLOURS)], 1.8)
 
 
 def _squash_panel(figure: Figure, z: float, top: float) -> None:

@@ -105,7 +105,7 @@ def _trained(
     started = time.perf_counter()
     trained.fit_capsules(features, observers=observers)
     between = time.perf_counter()
-    trained.fit_decoder(features, observers=observers, track=progress.track)
+    trained.fit_decoder(features, observers=observers)
     ended = time.perf_counter()
     return trained, {"seconds W": between - started, "seconds U": ended - between}
 

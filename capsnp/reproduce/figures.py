@@ -245,11 +245,12 @@ def _heat_map(scene: Scene) -> Figure | None:
 
 def _connections(scene: Scene) -> Figure:
     model = scene.model
-    features = model.autoencoder_.transform(scene.test.images[:1])
+    surest = int(np.argmax(np.max(scene.firing, axis=1)))
+    features = model.autoencoder_.transform(scene.test.images[surest : surest + 1])
     c = model.experts_.routing(features).c
     x = squash(model.experts_.standardize(features))
     return plotting.connection_diagram(
-        x[0, ...], model.experts_.W_, c if c.ndim == 2 else c[0, ...], j=int(scene.won[0])
+        x[0, ...], model.experts_.W_, c if c.ndim == 2 else c[0, ...], j=int(scene.won[surest])
     )
 
 
@@ -301,7 +302,7 @@ PICTURES = (
     ),
     Picture(
         "connections",
-        "How the capsule that wins the first test image comes about: its strongest inputs, "
+        "How the surest capsule of the first test images comes about: its strongest inputs, "
         "their predictions weighted by the coupling coefficients, their sum, and squash.",
         _connections,
     ),

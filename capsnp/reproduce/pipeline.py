@@ -160,8 +160,7 @@ class Pipeline:
                 if stage == "capsules":
                     self.model.fit_capsules(features, observers=self._observers)
                 else:
-                    track = self.progress.track
-                    self.model.fit_decoder(features, observers=self._observers, track=track)
+                    self.model.fit_decoder(features, observers=self._observers)
         self.model.save(self.run.folder)
 
     def features(self) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 from capsnp.training.checkpoint import Contents, read_checkpoint, write_checkpoint
 from capsnp.training.files import write_atomic
-from capsnp.training.loop import Observer, Training, batch_indices, train
+from capsnp.training.loop import Observer, Training, batch_indices, tracking, train
 from capsnp.training.optimisers import Adam, Momentum
 from capsnp.training.progress import Progress, track
 from capsnp.training.recording import Checkpoints, MetricsLog, record
@@ -25,6 +25,7 @@ __all__ = [
     "read_checkpoint",
     "record",
     "track",
+    "tracking",
     "train",
     "write_atomic",
     "write_checkpoint",

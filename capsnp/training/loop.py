@@ -13,6 +13,8 @@ import numpy as np
 
 Array = Any
 Gradient = dict[str, Array]
+Track = Callable[[Iterable[Any], str], Iterable[Any]]
+"""From items and what is done with them to the same items, while they are watched."""
 
 
 class Training(ABC):
@@ -40,7 +42,7 @@ class Training(ABC):
     def apply(self, gradient: Gradient) -> None:
         """Change the parameters by the (averaged) gradient and count the step."""
 
-    def finish(self) -> None:  # noqa: B027  most trainings have nothing to finish
+    def finish(self, track: Track) -> None:  # noqa: B027  most trainings have nothing to finish
         """After the last step and its checkpoint: what needs the whole data once."""
 
     @abstractmethod
@@ -71,6 +73,22 @@ class Observer:
 
     def end(self, training: Training) -> None:
         """After the last step; not called when training stops early."""
+
+    def track(self, items: Iterable[Any], description: str) -> Iterable[Any]:  # noqa: ARG002
+        """The items one by one: work on the whole data, which is no step."""
+        return items
+
+
+def tracking(observers: Iterable[Observer]) -> Track:
+    """One `Observer.track` of all observers."""
+    observers = tuple(observers)
+
+    def track(items: Iterable[Any], description: str) -> Iterable[Any]:
+        for observer in observers:
+            items = observer.track(items, description)
+        return items
+
+    return track
 
 
 def train(
@@ -104,7 +122,7 @@ def train(
             observer.after_step(training)
     for observer in observers:
         observer.end(training)
-    training.finish()
+    training.finish(tracking(observers))
 
 
 def batch_indices(step: int, *, n: int, batch_size: int, seed: int) -> np.ndarray:

@@ -8,6 +8,7 @@ from threadpoolctl import threadpool_limits
 from capsnp.errors import DtypeError, NotFittedError, OptionError, ShapeError
 from capsnp.functional import cd_gradient, free_energy, length, route, squash, winners
 from capsnp.models import PAPER, ExpertCapsules
+from capsnp.training import tracking
 
 SMALL = {"n_capsules": 4, "capsule_dim": 3, "n_steps": 30, "batch_size": 20, "dtype": "float64"}
 
@@ -162,7 +163,7 @@ def test_interrupted_training_ends_with_the_same_bytes(features, iterations):
     assert second.step == 13
     while second.step < second.n_steps:
         second.apply(second.gradient())
-    second.finish()
+    second.finish(tracking(()))
     for name, value in straight.state().items():
         assert value.tobytes() == second_model.state()[name].tobytes(), name
 

@@ -44,7 +44,8 @@ def test_the_diagram_states_what_the_layer_computes(layer, assert_legible):
 def test_the_parts_add_up_to_z_along_the_first_axis(layer):
     flow = _flow(*layer, 4, 6)
     z, _ = weighted_sum(*layer, 4)
-    np.testing.assert_allclose(flow.terms.sum(axis=0), [np.linalg.norm(z), 0], atol=1e-12)
+    total = flow.terms.sum(axis=0) + flow.others.sum(axis=0)
+    np.testing.assert_allclose(total, [np.linalg.norm(z), 0], atol=1e-12)
 
 
 def test_arrows_keep_their_true_lengths(layer):
@@ -78,8 +79,8 @@ def test_link_widths_are_proportional_to_coefficients(layer):
 
 
 def test_numbers_have_two_digits():
-    assert [_digits(v) for v in (0.2, 1.0, 95.2, 0.0064, 0.0)] == [
-        "0.20", "1.0", "95", "0.0064", "0.0",
+    assert [_digits(v) for v in (0.2, 1.0, 95.2, 0.0064, 0.0, 99.7, 573.4)] == [
+        "0.20", "1.0", "95", "0.0064", "0.0", "100", "573",
     ]  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from capsnp.training import Observer, Training, train
+from capsnp.training import Observer, Training, tracking, train
 from capsnp.training.loop import batch_indices
 
 
@@ -20,7 +20,7 @@ class Counting(Training):
         self.calls.append(("apply", float(gradient["w"][0])))
         self.step += 1
 
-    def finish(self):
+    def finish(self, track):  # noqa: ARG002
         self.calls.append(("finish", self.step))
 
     def parameters(self):
@@ -103,3 +103,17 @@ def test_batches_depend_on_the_seed_and_the_step_alone():
 @pytest.mark.parametrize("step", [0, 5])
 def test_a_batch_larger_than_the_data_is_all_of_it(step):
     assert sorted(batch_indices(step, n=4, batch_size=10, seed=0)) == [0, 1, 2, 3]
+
+
+def test_work_on_the_whole_data_is_tracked_by_every_observer():
+    class Doubling(Observer):
+        def track(self, items, description):
+            return (f"{description} {2 * item}" for item in items)
+
+    class Counting(Observer):
+        def track(self, items, description):  # noqa: ARG002
+            return enumerate(items)
+
+    followed = tracking([Doubling(), Counting(), Observer()])([3, 4], "twice")
+    assert list(followed) == [(0, "twice 6"), (1, "twice 8")]
+    assert list(tracking([])([3, 4], "as they are")) == [3, 4]
