@@ -1,6 +1,6 @@
 """The command ``capsnp``. What it does is in `capsnp.reproduce` and needs no command line."""
 
-from capsnp.cli import images, info, judging, training
+from capsnp.cli import images, info, judging, training, verifying
 from capsnp.cli._app import app
 
 for _command in (
@@ -10,6 +10,7 @@ for _command in (
     images.reconstruct,
     judging.evaluate,
     judging.compare,
+    verifying.verify,
     info.info,
 ):
     app.command()(_command)

@@ -1,0 +1,83 @@
+"""``capsnp verify``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from capsnp.cli._options import BackendOption, DebugOption, QuietOption
+from capsnp.errors import OptionError
+
+
+def verify(
+    equations: Annotated[
+        list[str],
+        typer.Option("--equation", metavar="N", help="Such as 12 or 'Algorithm 1'; repeatable."),
+    ] = [],  # noqa: B006  typer copies it
+    sections: Annotated[
+        list[str], typer.Option("--section", metavar="N", help="Such as 3.2; repeatable.")
+    ] = [],  # noqa: B006
+    names: Annotated[
+        list[str], typer.Option("--name", metavar="NAME", help="Of a claim; repeatable.")
+    ] = [],  # noqa: B006
+    backend: BackendOption = None,
+    dtype: Annotated[
+        str, typer.Option("--dtype", metavar="DTYPE", help="float64 or float32.")
+    ] = "float64",
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Of the random problems.")] = 0,
+    thorough: Annotated[bool, typer.Option("--thorough", help="Ten times the cases.")] = False,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", metavar="FILE", help="Write the rows as JSON.")
+    ] = None,
+    report: Annotated[
+        Path | None,
+        typer.Option("--report", metavar="FILE", help="Write a page: a .html or .md file."),
+    ] = None,
+    quiet: QuietOption = False,
+    debug: DebugOption = False,  # noqa: ARG001
+) -> None:
+    """Check every equation of the papers against an independent computation."""
+    _expect_files(json_file, report)
+    from capsnp.backend import get_backend
+    from capsnp.cli._tables import show
+    from capsnp.training import Progress
+    from capsnp.verification import table_of, to_json, write_report
+    from capsnp.verification import verify as check
+
+    library = get_backend(backend)
+    with Progress(quiet=quiet) as progress:
+        results = check(
+            equations or None,
+            sections=sections or None,
+            names=names or None,
+            xp=library,
+            dtype=dtype,
+            seed=seed,
+            thorough=thorough,
+            track=progress.track,
+        )
+    title = f"The ledger under {library.name} in {dtype}"
+    if json_file is not None:
+        json_file.write_text(to_json(results), encoding="utf-8")
+    if report is not None:
+        write_report(report, results, title=title)
+    show([table_of(results, title=title)])
+    if any(result.status == "fails" for result in results):
+        raise typer.Exit(1)
+
+
+def _expect_files(json_file: Path | None, report: Path | None) -> None:
+    """Refuse files that cannot be written, before any work."""
+    if report is not None and report.suffix not in (".html", ".md"):
+        raise OptionError(f"report: expected a name that ends in .html or .md, got {report.name!r}")
+    for name, path in (("json", json_file), ("report", report)):
+        if path is None:
+            continue
+        if not path.parent.is_dir():
+            raise OptionError(f"{name}: expected a folder that is there, got {str(path.parent)!r}")
+        if path.is_dir():
+            raise OptionError(f"{name}: expected a file, got the folder {str(path)!r}")
+        try:
+            path.open("ab").close()
+        except OSError as error:
+            raise OptionError(f"{name}: {path} cannot be written ({error.strerror})") from None

@@ -1,0 +1,36 @@
+"""Every equation of the papers checked against another way to the same number.
+
+`verify` checks the claims of the ledger and says of each whether it holds; ``capsnp verify`` shows
+them as a table.
+"""
+
+from capsnp.verification.lab import Lab, NotRun
+from capsnp.verification.ledger import Check, Checks, Claim, claim, ledger
+from capsnp.verification.running import (
+    Result,
+    examine,
+    select,
+    summary,
+    table_of,
+    to_json,
+    verify,
+    write_report,
+)
+
+__all__ = [
+    "Check",
+    "Checks",
+    "Claim",
+    "Lab",
+    "NotRun",
+    "Result",
+    "claim",
+    "examine",
+    "ledger",
+    "select",
+    "summary",
+    "table_of",
+    "to_json",
+    "verify",
+    "write_report",
+]

@@ -1,0 +1,1 @@
+"""Section 2.1: restricted Boltzmann machines, the products of experts that capsules follow."""

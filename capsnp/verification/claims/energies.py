@@ -1,0 +1,1 @@
+"""Section 3.1: energy, its probabilities and what is summed out."""
