@@ -17,7 +17,7 @@ from capsnp.errors import CheckpointError, RunError
 from capsnp.training.checkpoint import read_checkpoint, write_checkpoint
 from capsnp.training.files import one_line, write_atomic
 from capsnp.training.metrics import MetricsFile
-from capsnp.training.settings import differences, plain, versions
+from capsnp.training.settings import BACKEND_LIBRARIES, differences, plain, versions
 
 Config = Mapping[str, Any]
 Report = Callable[[str], None]
@@ -167,8 +167,11 @@ class RunFolder:
         ]
         if refused:
             raise RunError(f"{folder}: settings differ from the run's: {', '.join(refused)}")
+        backend = str(run.config.get("backend", ""))
         for name, old, new in changed:
-            if name.startswith("versions."):
+            library = name.removeprefix("versions.")
+            unused = library in BACKEND_LIBRARIES and not library.startswith(backend or "-")
+            if library != name and not unused:
                 report(f"{name}: {new} now, {old} when the run began; its last bits may differ")
         return run
 

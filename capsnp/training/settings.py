@@ -9,7 +9,10 @@ from typing import Any, NamedTuple
 
 import tomli_w
 
-_RECORDED = ("capsnp", "numpy", "scipy", "torch", "jax", "cupy-cuda12x", "cupy-cuda13x")
+BACKEND_LIBRARIES = ("torch", "jax", "cupy-cuda12x", "cupy-cuda13x")
+"""Begin with the name of the backend that they serve; under others they change nothing."""
+
+_RECORDED = ("capsnp", "numpy", "scipy", "scikit-learn", *BACKEND_LIBRARIES)
 
 
 class Difference(NamedTuple):

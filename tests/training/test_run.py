@@ -101,6 +101,18 @@ def test_resume_tells_other_versions(run, messages):
     ]
 
 
+@pytest.mark.parametrize(("backend", "told"), [("numpy", 0), ("torch", 1)])
+def test_versions_of_backends_that_do_not_compute_are_not_told(
+    tmp_path, messages, monkeypatch, backend, told
+):
+    settings = {"seed": 0, "backend": backend}
+    RunFolder.create(tmp_path / "run", settings)
+    now = versions() | {"torch": "0.1"}
+    monkeypatch.setattr("capsnp.training.run.versions", lambda: now)
+    RunFolder.resume(tmp_path / "run", settings, report=messages.append)
+    assert len(messages) == told
+
+
 def test_resume_of_nothing_starts(tmp_path, messages):
     run = RunFolder.resume(tmp_path / "run", CONFIG, report=messages.append)
     assert RunFolder.open(run.folder).config == run.config
