@@ -1,4 +1,4 @@
-"""Sphinx: ``sphinx-build -W --keep-going docs docs/_build`` runs every page and links every name."""
+"""Sphinx: ``sphinx-build -W --keep-going docs docs/_build`` runs every page; errors stop it."""
 
 import importlib.metadata
 
