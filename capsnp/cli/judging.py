@@ -40,6 +40,9 @@ def compare(
         int | None,
         typer.Option("--steps", min=1, help="Steps of training W; by default as in the run."),
     ] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", min=2, help="Train on the first images only.")
+    ] = None,
     data_dir: DataDirOption = None,
     quiet: QuietOption = False,
     debug: DebugOption = False,  # noqa: ARG001
@@ -50,7 +53,7 @@ def compare(
     from capsnp.reproduce import compare_routing, look_into
 
     opened, model = look_into(folder, data_dir=data_dir, quiet=quiet, say=note)
-    show([compare_routing(opened, model, counts, steps=steps)])
+    show([compare_routing(opened, model, counts, steps=steps, limit=limit)])
 
 
 def _counts(text: str) -> list[int]:

@@ -1,6 +1,6 @@
 """The capsule decoder U: from output capsules back to input capsules."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, get_args
 
 import numpy as np
@@ -257,9 +257,22 @@ class CapsuleDecoder(Estimator):
             By default ``settling_steps``.
         """
         self._expect_fitted("U_")
-        e = self._coefficients(start, self.gain)
         steps = self.settling_steps if max_iter is None else max_iter
-        return settle(h, self.U_, e, strength=self.strength, on=on, max_iter=steps)
+
+        def part(rows: slice) -> Settled:
+            e = self._coefficients(start[rows], self.gain)
+            gate = None if on is None else on[rows]
+            return settle(h[rows], self.U_, e, strength=self.strength, on=gate, max_iter=steps)
+
+        y, z, residual, _ = zip(*self._in_parts(part, h.shape[0]), strict=True)
+        join = self._backend.xp.concat
+        return Settled(join(y, axis=0), join(z, axis=0), join(residual, axis=0), steps)
+
+    def _in_parts(self, part: Callable[[slice], Any], n: int) -> list[Any]:
+        """`part` of all of n examples, or of `SETTLED` at a time if each has its coefficients."""
+        routed = self.routing_iterations > 1 and n > 0
+        blocks = slices(n, SETTLED) if routed else [slice(0, n)]
+        return map_blocks(part, blocks, parallel=self._backend.name == "numpy")
 
     def metric(self) -> np.ndarray:
         """Lower triangular L, (J·D, J·D), with ‖yL‖ the length of the features of a code y.
@@ -346,10 +359,7 @@ class DecoderTraining(Training):
             gradient = settling_gradient(h[rows], model.U_, e, settled.y)
             return share * gradient, xp.sum(length(settled.y))
 
-        size = y.shape[0] if model.routing_iterations == 1 else SETTLED
-        parallel = model._backend.name == "numpy"
-        parts = map_blocks(part, slices(y.shape[0], size), parallel=parallel)
-        gradients, lengths = zip(*parts, strict=True)
+        gradients, lengths = zip(*model._in_parts(part, y.shape[0]), strict=True)
         self._health |= {"P(on), settled": sum(lengths[1:], lengths[0]) / xp.sum(on)}
         return sum(gradients[1:], gradients[0])
 

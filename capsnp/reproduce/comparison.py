@@ -1,5 +1,6 @@
 """Routing on trial: W and U trained again with other numbers of routing iterations."""
 
+import itertools
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -34,12 +35,13 @@ def compare(
     iterations: Sequence[int],
     *,
     steps: int | None = None,
+    limit: int | None = None,
     progress: Progress,
 ) -> dict[str, Any]:
     """Train W and U with each number of iterations, the other left at the run's, and judge.
 
     Every trial has the same seed, features and numbers of steps. What was tried before with the
-    same number of steps is kept, so a comparison that was stopped goes on.
+    same steps and features is kept, so a comparison that was stopped goes on.
 
     Parameters
     ----------
@@ -52,6 +54,8 @@ def compare(
     iterations : sequence of int
     steps : int, optional
         Of W; by default the run's.
+    limit : int, optional
+        The first features only.
     progress : Progress
 
     Returns
@@ -63,51 +67,44 @@ def compare(
     steps = steps or settings["capsules.n_steps"]
     usual = Trial(settings["capsules.routing_iterations"], settings["decoder.routing_iterations"])
     earlier = read_json(opened.run, "routing.json") or {}
-    records = earlier.get("trials", []) if earlier.get("steps") == steps else []
+    features = features[:limit]
+    same = {"steps": steps, "features": len(features)}
+    records = earlier.get("trials", []) if same.items() <= earlier.items() else []
     known = {Trial(record["W"], record["U"]) for record in records}
     wanted = {Trial(n, usual.U) for n in iterations} | {Trial(usual.W, n) for n in iterations}
-    found = {"steps": steps, "default": usual._asdict(), "trials": records}
+    found = same | {"default": usual._asdict(), "trials": records}
     if wanted <= known:
         return found
     judge = Judge(opened, progress)
     if not judge.can_score:
         raise DataError(f"{len(judge.originals)} test images are too few to judge images by")
-    for trial in sorted(wanted - known):
-        opened.say(f"{trial.W} routing iterations in W and {trial.U} in U")
-        trained, seconds = _trained(opened, model, features, trial, steps, progress)
-        quality = qualities(judge, trained, opened.data.test, settings["seed"])
-        records.append(trial._asdict() | seconds | quality)
-        records.sort(key=lambda record: (record["W"], record["U"]))
-        write_json(opened.run, "routing.json", found)
-    return found
-
-
-def _trained(
-    opened: OpenRun,
-    model: CapsuleGenerator,
-    features: np.ndarray,
-    trial: Trial,
-    steps: int,
-    progress: Progress,
-) -> tuple[CapsuleGenerator, dict[str, float]]:
-    """A generator with the run's autoencoder and W and U of a trial, and their wall times."""
-    changed = {
-        "capsules.routing_iterations": trial.W,
-        "capsules.n_steps": steps,
-        "decoder.routing_iterations": trial.U,
-    }
 
     def observers(stage: str) -> tuple[Observer, ...]:  # noqa: ARG001
         return Watchdog(), progress
 
-    trained = resolve(opened.settings.values, changed).generator()
-    trained.autoencoder_ = model.autoencoder_
-    started = time.perf_counter()
-    trained.fit_capsules(features, observers=observers)
-    between = time.perf_counter()
-    trained.fit_decoder(features, observers=observers)
-    ended = time.perf_counter()
-    return trained, {"seconds W": between - started, "seconds U": ended - between}
+    for W, trials in itertools.groupby(sorted(wanted - known), key=lambda trial: trial.W):
+        opened.say(f"{_iterations(W)} in W")
+        changed = {"capsules.routing_iterations": W, "capsules.n_steps": steps}
+        trained = resolve(opened.settings.values, changed).generator()
+        trained.autoencoder_ = model.autoencoder_
+        started = time.perf_counter()
+        trained.fit_capsules(features, observers=observers)
+        seconds_W = time.perf_counter() - started
+        for trial in trials:
+            opened.say(f"{_iterations(W)} in W and {trial.U} in U")
+            started = time.perf_counter()
+            trained.set_params(decoder__routing_iterations=trial.U)
+            trained.fit_decoder(features, observers=observers)
+            seconds = {"seconds W": seconds_W, "seconds U": time.perf_counter() - started}
+            quality = qualities(judge, trained, opened.data.test, settings["seed"])
+            records.append(trial._asdict() | seconds | quality)
+            records.sort(key=lambda record: (record["W"], record["U"]))
+            write_json(opened.run, "routing.json", found)
+    return found
+
+
+def _iterations(n: int) -> str:
+    return f"{n} routing iteration{'s' * (n != 1)}"
 
 
 COLUMNS = (
@@ -125,7 +122,8 @@ def comparison_table(found: Mapping[str, Any]) -> Table:
         usual = {"W": record["W"], "U": record["U"]} == found["default"]
         mark = " (the run's)" if usual else ""
         rows[f"{record['W']} in W, {record['U']} in U{mark}"] = record
-    notes = (verdict(found["trials"]), f"W was trained {found['steps']} steps in each.")
+    same = f"W was trained {found['steps']} steps on {found['features']} images in each."
+    notes = (verdict(found["trials"]), same)
     return Table("Routing iterations", COLUMNS, rows, notes)
 
 

@@ -101,7 +101,12 @@ def evaluate_run(opened: OpenRun, model: CapsuleGenerator) -> Report:
 
 
 def compare_routing(
-    opened: OpenRun, model: CapsuleGenerator, iterations: list[int], *, steps: int | None = None
+    opened: OpenRun,
+    model: CapsuleGenerator,
+    iterations: list[int],
+    *,
+    steps: int | None = None,
+    limit: int | None = None,
 ) -> Table:
     """Train W and U with other numbers of routing iterations, and write it into the report.
 
@@ -112,7 +117,9 @@ def compare_routing(
     with opened.run.lock(), Progress(quiet=opened.quiet) as progress:
         pipeline = Pipeline(opened.run, opened.settings, opened.data, progress=progress)
         features = pipeline.features()
-        found = compare(opened, model, features, iterations, steps=steps, progress=progress)
+        found = compare(
+            opened, model, features, iterations, steps=steps, limit=limit, progress=progress
+        )
         _report(opened)
     return comparison_table(found)
 

@@ -48,10 +48,12 @@ def test_too_few_test_images_are_no_reason_to_fail(tmp_path, capsnp, tiny, rng):
 
 def test_comparison_of_routing_iterations(run_copy, capsnp):
     model = (run_copy / "model.safetensors").read_bytes()
-    result = capsnp("compare", run_copy, "--iterations", "1,3", "--steps", 5, "--quiet")
+    result = capsnp(
+        "compare", run_copy, "--iterations", "1,3", "--steps", 5, "--limit", 90, "--quiet"
+    )
     assert result.exit_code == 0, result.output
     found = json.loads((run_copy / "routing.json").read_text())
-    assert found["steps"] == 5
+    assert (found["steps"], found["features"]) == (5, 90)
     assert found["default"] == {"W": 2, "U": 1}
     trials = [(trial["W"], trial["U"]) for trial in found["trials"]]
     assert trials == [(1, 1), (2, 1), (2, 3), (3, 1)]
@@ -68,7 +70,7 @@ def test_comparison_of_routing_iterations(run_copy, capsnp):
 def test_trials_that_were_made_are_kept(run_copy, capsnp):
     kept = {"W": 1, "U": 1, "seconds W": 1.0, "seconds U": 1.0, "rebuilt": 1.0, "joint": 1.0}
     kept |= {"half": 1.0, "purity": 0.5}
-    record = {"steps": 6, "default": {"W": 2, "U": 1}, "trials": [kept]}
+    record = {"steps": 6, "features": 120, "default": {"W": 2, "U": 1}, "trials": [kept]}
     (run_copy / "routing.json").write_text(json.dumps(record))
     result = capsnp("compare", run_copy, "--iterations", "1", "--quiet")
     assert result.exit_code == 0, result.output

@@ -39,7 +39,7 @@ def test_nothing_is_said_without_one_iteration():
 
 def test_the_table_marks_the_runs_own_numbers():
     record = trial(2, 1, 8.0, 20.0, 60.0) | {"purity": 0.5, "seconds W": 9.6, "seconds U": 3.0}
-    found = {"steps": 50, "default": {"W": 2, "U": 1}, "trials": [record]}
+    found = {"steps": 50, "features": 60, "default": {"W": 2, "U": 1}, "trials": [record]}
     text = comparison_table(found).markdown()
     assert "| 2 in W, 1 in U (the run's) | 8.0 | 20.0 | 60.0 | 50.0% | 10 | 3 |" in text
     assert "50 steps" in text
