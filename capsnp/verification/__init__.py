@@ -4,6 +4,7 @@
 them as a table.
 """
 
+from capsnp.verification.exact import Balls, ExactCapsules
 from capsnp.verification.lab import Lab, NotRun
 from capsnp.verification.ledger import Check, Checks, Claim, claim, ledger
 from capsnp.verification.running import (
@@ -18,9 +19,11 @@ from capsnp.verification.running import (
 )
 
 __all__ = [
+    "Balls",
     "Check",
     "Checks",
     "Claim",
+    "ExactCapsules",
     "Lab",
     "NotRun",
     "Result",
