@@ -98,7 +98,7 @@ class ExpertCapsules(TransformerMixin, Estimator):
     bias_ : array, shape (J,)
     mean_ : array, shape (I, P)
     scale_ : float
-        Features are (h − mean_) / scale_.
+        Features are ``(h - mean_) / scale_``.
 
     References
     ----------

@@ -203,15 +203,22 @@ class CapsuleGenerator(Estimator):
         numpy.ndarray, shape (N, J, D)
             Lengths below 1.
         """
-        if inference not in get_args(Inference):
-            raise OptionError(f"inference: expected 'settle' or 'route', got {inference!r}")
-        self._expect_fitted("decoder_")
-        features = self.autoencoder_.transform(images)
+        self._expect_inference(inference)
+        return self.encode(self.autoencoder_.transform(images), inference, n_on=n_on)
+
+    def encode(self, features: Rows, inference: Inference = "settle", *, n_on: int | None = None):
+        """Codes (N, J, D) of `features` (N, I, P); the rest as for `transform`."""
+        self._expect_inference(inference)
         codes = self.experts_.transform(features)
         if inference == "settle":
             return self._settle(self._standardized(features), codes, n_on)
         n_on = n_on or self.experts_.n_winners or codes.shape[1]
         return codes * self._winners(codes, n_on)[..., None]
+
+    def _expect_inference(self, inference: Inference) -> None:
+        if inference not in get_args(Inference):
+            raise OptionError(f"inference: expected 'settle' or 'route', got {inference!r}")
+        self._expect_fitted("decoder_")
 
     def _winners(self, codes: np.ndarray, n_on: int) -> np.ndarray:
         return self._backend.to_host(winners(self.experts_.priority(codes), n_on))

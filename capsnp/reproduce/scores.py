@@ -24,6 +24,7 @@ from capsnp.evaluation import (
 from capsnp.functional import length
 from capsnp.models import CapsuleGenerator
 from capsnp.reproduce.judge import Judge
+from capsnp.reproduce.pipeline import Data
 from capsnp.reproduce.runs import OpenRun
 from capsnp.training import Progress
 
@@ -74,7 +75,7 @@ def evaluate(
         tables.append(image_table(scores, title="Quality of images"))
     else:
         opened.say(f"{len(judge.originals)} test images are too few to judge images by")
-    tables.append(code_table(code_scores(model, control, data.train, data.test, progress)))
+    tables.append(code_table(code_scores(model, control, features, data, progress)))
     return Report(tuple(tables))
 
 
@@ -134,31 +135,31 @@ def control_rows(
 def code_scores(
     model: CapsuleGenerator,
     control: FeatureControl,
-    train: Dataset,
-    test: Dataset,
+    features: np.ndarray,
+    data: Data,
     progress: Progress,
 ) -> dict[str, CodeScores]:
     """What a linear probe finds in codes, and how much of the features they rebuild, by row."""
+    train, test = data.train, data.test
     h = model.autoencoder_.transform(test.images)
     standard = model.decoder_._backend.to_host(model.experts_.standardize(h))
-    won, n_capsules = winning_capsules(model, test.images), model.mean_directions_.shape[0]
+    won, n_capsules = winning_capsules(model, h), model.mean_directions_.shape[0]
 
     def probe(encode: Callable[[np.ndarray], np.ndarray]) -> tuple[np.ndarray, float | None]:
         """Codes of the test images, and the accuracy of a probe."""
-        codes = encode(test.images)
+        codes = encode(h)
         if train.labels is None or test.labels is None:
             return codes, None
-        some, labels = encode(train.images[:PROBED]), train.labels[:PROBED]
+        some, labels = encode(features[:PROBED]), train.labels[:PROBED]
         return codes, linear_probe(some, labels, codes, test.labels)
 
-    def principal(images: np.ndarray) -> np.ndarray:
-        features = model.autoencoder_.transform(images)
+    def principal(features: np.ndarray) -> np.ndarray:
         return control.mixture_.transform(features.reshape(len(features), -1))
 
     found = {}
     inferences: dict[str, Any] = {"settled": "settle", "one pass of routing": "route"}
     for label, inference in progress.track(list(inferences.items()), "codes"):
-        codes, accuracy = probe(partial(model.transform, inference=inference))
+        codes, accuracy = probe(partial(model.encode, inference=inference))
         error = relative_error(standard, model.decoder_.inverse_transform(codes))
         found[label] = capsule_scores(
             won, n_capsules, labels=test.labels, probe=accuracy, error=error
@@ -169,9 +170,9 @@ def code_scores(
     return found
 
 
-def winning_capsules(model: CapsuleGenerator, images: np.ndarray) -> np.ndarray:
+def winning_capsules(model: CapsuleGenerator, features: np.ndarray) -> np.ndarray:
     """The capsule that wins each image, (N,)."""
-    return np.argmax(length(model.transform(images, "route", n_on=1)), axis=1)
+    return np.argmax(length(model.encode(features, "route", n_on=1)), axis=1)
 
 
 def qualities(judge: Judge, model: CapsuleGenerator, test: Dataset, seed: int) -> dict[str, Any]:
@@ -180,6 +181,6 @@ def qualities(judge: Judge, model: CapsuleGenerator, test: Dataset, seed: int) -
     rows = [row for row in model_rows(model, judge.originals, seed) if row.key in wanted]
     found: dict[str, Any] = {row.key: judge.score(row.images()).frechet for row in rows}
     if test.labels is not None:
-        won = winning_capsules(model, test.images)
+        won = winning_capsules(model, model.autoencoder_.transform(test.images))
         found["purity"] = class_purity(won, test.labels, model.mean_directions_.shape[0])[1]
     return found
