@@ -17,6 +17,7 @@ from capsnp.verification.running import (
     verify,
     write_report,
 )
+from capsnp.verification.stationarity import Stationarity, check_stationarity
 
 __all__ = [
     "Balls",
@@ -27,6 +28,8 @@ __all__ = [
     "Lab",
     "NotRun",
     "Result",
+    "Stationarity",
+    "check_stationarity",
     "claim",
     "examine",
     "ledger",
