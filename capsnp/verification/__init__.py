@@ -4,6 +4,11 @@
 them as a table.
 """
 
+from capsnp.verification.decomposition import (
+    GradientDecomposition,
+    decompose_gradient,
+    decompose_training,
+)
 from capsnp.verification.exact import Balls, ExactCapsules
 from capsnp.verification.lab import Lab, NotRun
 from capsnp.verification.ledger import Check, Checks, Claim, claim, ledger
@@ -13,6 +18,7 @@ from capsnp.verification.running import (
     select,
     summary,
     table_of,
+    table_of_backends,
     to_json,
     verify,
     write_report,
@@ -25,17 +31,21 @@ __all__ = [
     "Checks",
     "Claim",
     "ExactCapsules",
+    "GradientDecomposition",
     "Lab",
     "NotRun",
     "Result",
     "Stationarity",
     "check_stationarity",
     "claim",
+    "decompose_gradient",
+    "decompose_training",
     "examine",
     "ledger",
     "select",
     "summary",
     "table_of",
+    "table_of_backends",
     "to_json",
     "verify",
     "write_report",
