@@ -249,7 +249,8 @@ def decompose_gradient(
     }
     c, z = route(x, W, **routing)
     estimates = [
-        _routed_model(_points(W, n_nodes, random_state, k), W, routing) for k in range(n_estimates)
+        _routed_model(_points(W, n_nodes, random_state, k + 1), W, routing)
+        for k in range(n_estimates)
     ]
     score = np.mean(routed_score(x, W, **routing))
     data_frozen = _frozen_data(x, c, z)
@@ -291,7 +292,7 @@ def decompose_training(
         λ, the same throughout.
     training_nodes : int
         Points of the one estimate of the routed model's expectation in training, a power of 2;
-        the same in every step.
+        the same in every step, and others than those of the decompositions.
     random_state : int
     track : callable, optional
         From the steps and what is done to the same steps: `capsnp.training.track` shows them.
@@ -428,7 +429,7 @@ def _frozen_data(x: np.ndarray, c: np.ndarray, z: np.ndarray) -> np.ndarray:
 
 
 def _points(W: np.ndarray, n: int, random_state: int, estimate: int) -> np.ndarray:
-    """Scrambled Sobol points (n, I, P), uniform in the balls of W's inputs."""
+    """Scrambled Sobol points (n, I, P), uniform in the balls of W's inputs; 0 is training's."""
     if n < 1 or n & (n - 1):
         raise OptionError(f"n_nodes: expected a power of 2, got {n}")
     I, P = W.shape[0], W.shape[3]
