@@ -5,8 +5,9 @@ from typing import Annotated
 
 import typer
 
-from capsnp.cli._options import BackendOption, DebugOption, QuietOption
-from capsnp.errors import OptionError
+from capsnp.backend import BACKENDS, Backend, get_backend
+from capsnp.cli._options import BackendOption, DebugOption, QuietOption, note
+from capsnp.errors import BackendError, OptionError
 
 
 def verify(
@@ -33,37 +34,63 @@ def verify(
         Path | None,
         typer.Option("--report", metavar="FILE", help="Write a page: a .html or .md file."),
     ] = None,
+    everywhere: Annotated[
+        bool,
+        typer.Option(
+            "--everywhere", help="On every installed backend in both dtypes, side by side."
+        ),
+    ] = False,
     quiet: QuietOption = False,
     debug: DebugOption = False,  # noqa: ARG001
 ) -> None:
     """Check every equation of the papers against an independent computation."""
     _expect_files(json_file, report)
-    from capsnp.backend import get_backend
     from capsnp.cli._tables import show
     from capsnp.training import Progress
-    from capsnp.verification import table_of, to_json, write_report
+    from capsnp.verification import (
+        table_of,
+        table_of_backends,
+        to_json,
+        write_report,
+    )
     from capsnp.verification import verify as check
 
-    library = get_backend(backend)
+    found = {}
     with Progress(quiet=quiet) as progress:
-        results = check(
-            equations or None,
-            sections=sections or None,
-            names=names or None,
-            xp=library,
-            dtype=dtype,
-            seed=seed,
-            thorough=thorough,
-            track=progress.track,
-        )
-    title = f"The ledger under {library.name} in {dtype}"
+        for library, kind in _places(backend, dtype, everywhere):
+            found[f"{library.name}, {kind}"] = check(
+                equations or None,
+                sections=sections or None,
+                names=names or None,
+                xp=library,
+                dtype=kind,
+                seed=seed,
+                thorough=thorough,
+                track=progress.track,
+            )
+    results = [result for part in found.values() for result in part]
+    place = next(iter(found))
+    table = table_of_backends(found) if everywhere else table_of(results, title=f"Ledger: {place}")
     if json_file is not None:
         json_file.write_text(to_json(results), encoding="utf-8")
     if report is not None:
-        write_report(report, results, title=title)
-    show([table_of(results, title=title)])
+        write_report(report, table)
+    show([table])
     if any(result.status == "fails" for result in results):
         raise typer.Exit(1)
+
+
+def _places(backend: str | None, dtype: str, everywhere: bool) -> list[tuple[Backend, str]]:
+    """Where to compute: backends with dtypes."""
+    if not everywhere:
+        return [(get_backend(backend), dtype)]
+    places = []
+    for name in BACKENDS:
+        try:
+            places += [(get_backend(name), kind) for kind in ("float64", "float32")]
+        except BackendError as error:
+            note(str(error))
+    return places
 
 
 def _expect_files(json_file: Path | None, report: Path | None) -> None:

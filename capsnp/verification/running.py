@@ -4,7 +4,7 @@ import contextlib
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -46,6 +46,8 @@ class Result:
         "heuristic": a measurement, not a theorem.
     cases : int
     seconds : float
+    backend, dtype : str
+        What computed it.
     reason : str
         Why it fails or was not run.
     """
@@ -63,6 +65,8 @@ class Result:
     status: Status
     cases: int
     seconds: float
+    backend: str
+    dtype: str
     reason: str = ""
 
 
@@ -198,6 +202,8 @@ def examine(claim: Claim, lab: Lab) -> Result:
         status,
         lab.n_cases,
         round(time.perf_counter() - started, 4),
+        lab.backend.name,
+        lab.dtype,
         reason,
     )
 
@@ -270,6 +276,35 @@ def table_of(results: Sequence[Result], *, title: str = "The ledger") -> Table:
     return Table(title, COLUMNS, rows, (summary(results), *_reasons(results)))
 
 
+def table_of_backends(results: Mapping[str, Sequence[Result]]) -> Table:
+    """Residuals of the same claims in several places, one column each.
+
+    Parameters
+    ----------
+    results : mapping of str to sequence of Result
+        By the column's title, such as "numpy, float64".
+
+    Returns
+    -------
+    Table
+        Residuals in units of their tolerance: a claim holds up to 1.
+    """
+    rows: dict[str, dict[str, Any]] = {}
+    for title, found in results.items():
+        for result in found:
+            row = rows.setdefault(result.name, {"equation": result.equation})
+            row[title] = "fails" if result.status == "fails" else _share(result)
+    columns = (Column("equation", "Equation"), *(Column(name, name, ".2g") for name in results))
+    notes = [f"{title}: {summary(found)}" for title, found in results.items()]
+    return Table("Residuals in units of their tolerance", columns, rows, tuple(notes))
+
+
+def _share(result: Result) -> float | None:
+    if result.status == "not run" or not result.tolerance:
+        return None if result.status == "not run" else result.residual
+    return result.residual / result.tolerance
+
+
 def summary(results: Sequence[Result]) -> str:
     """How many claims came to what.
 
@@ -301,19 +336,19 @@ def to_json(results: Sequence[Result]) -> str:
     return json.dumps(rows, indent=1, ensure_ascii=False) + "\n"
 
 
-def write_report(path: Path, results: Sequence[Result], *, title: str) -> None:
-    """Write results as a page: ``.html`` or ``.md`` by the name's end.
+def write_report(path: Path, table: Table) -> None:
+    """Write a table as a page: ``.html`` or ``.md`` by the name's end.
 
     Raises
     ------
     OptionError
         If the name ends otherwise.
     """
-    report = Report((table_of(results, title=title),))
+    report = Report((table,))
     if path.suffix == ".html":
         text = report.html()
     elif path.suffix == ".md":
-        text = report.markdown() + "\n"
+        text = report.markdown()
     else:
         raise OptionError(f"report: expected a name that ends in .html or .md, got {path.name!r}")
     path.write_text(text, encoding="utf-8")
