@@ -1,0 +1,1020 @@
+"""One-line mistakes in the mathematics, each with the check that has to notice it."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Mutant:
+    """One line of `capsnp` made wrong.
+
+    Attributes
+    ----------
+    name : str
+        The mistake's.
+    file : str
+        Below ``capsnp/``.
+    old, new : str
+        A part of one line that the file holds once, and the wrong one.
+    killer : str
+        What has to fail: the name of a claim of the ledger, or of a test as pytest takes it.
+    """
+
+    name: str
+    file: str
+    old: str
+    new: str
+    killer: str
+
+
+ACTIVATIONS = "functional/activations.py"
+CONTRASTIVE = "functional/contrastive.py"
+CONVOLUTION = "functional/convolution.py"
+COUPLING = "functional/_coupling.py"
+AGREEMENT = "functional/_agreement.py"
+ENERGY = "functional/energy.py"
+LOWERING = "functional/lowering.py"
+POLAR = "functional/_polar.py"
+RBM = "functional/rbm.py"
+ROUTING = "functional/routing.py"
+SETTLING = "functional/settling.py"
+SQUASH = "functional/squash.py"
+WINNERS = "functional/winners.py"
+NETWORK = "models/_convolutional.py"
+CAPSULES = "models/_capsule_training.py"
+DECODER = "models/capsule_decoder.py"
+
+RBM_MUTANTS = (
+    Mutant(
+        "hidden bias outside the sigmoid",
+        RBM,
+        "return sigmoid(_times(xp, v, w) + c)",
+        "return sigmoid(_times(xp, v, w)) + c",
+        "rbm_hidden_probability_bias",
+    ),
+    Mutant(
+        "hidden bias with the printed sign",
+        RBM,
+        "return sigmoid(_times(xp, v, w) + c)",
+        "return sigmoid(_times(xp, v, w) - c)",
+        "rbm_hidden_probability_bias",
+    ),
+    Mutant(
+        "visible bias with the printed sign",
+        RBM,
+        "return sigmoid(_times(xp, h, xp.matrix_transpose(w)) + b)",
+        "return sigmoid(_times(xp, h, xp.matrix_transpose(w)) - b)",
+        "rbm_visible_probability_bias",
+    ),
+    Mutant(
+        "sign of the biases in (1)",
+        RBM,
+        "return -(coupling + _dot(xp, v, b) + _dot(xp, h, c))",
+        "return -coupling + _dot(xp, v, b) + _dot(xp, h, c)",
+        "rbm_energy_by_loops",
+    ),
+    Mutant(
+        "energy without its minus",
+        RBM,
+        "return -(coupling + _dot(xp, v, b) + _dot(xp, h, c))",
+        "return coupling + _dot(xp, v, b) + _dot(xp, h, c)",
+        "rbm_energy_by_loops",
+    ),
+    Mutant(
+        "free energy without its minus",
+        RBM,
+        "return -(_dot(xp, v, b) + xp.sum(softplus(_times(xp, v, w) + c), axis=-1))",
+        "return _dot(xp, v, b) + xp.sum(softplus(_times(xp, v, w) + c), axis=-1)",
+        "rbm_marginal_by_enumeration",
+    ),
+    Mutant(
+        "hidden states not summed out: the linear part of softplus alone",
+        RBM,
+        "xp.sum(softplus(_times(xp, v, w) + c), axis=-1))",
+        "xp.sum(_times(xp, v, w) + c, axis=-1))",
+        "rbm_marginal_by_enumeration",
+    ),
+    Mutant(
+        "sign of (2): model minus data",
+        RBM,
+        "return RBMGradient(data.w - model.w,",
+        "return RBMGradient(model.w - data.w,",
+        "rbm_cd_gradient_by_loops",
+    ),
+    Mutant(
+        "hidden biases without the model's term",
+        RBM,
+        "data.c - model.c, data, model)",
+        "data.c, data, model)",
+        "rbm_cd_gradient_by_loops",
+    ),
+    Mutant(
+        "sum over the batch in place of its mean",
+        RBM,
+        "products = xp.matrix_transpose(v) @ h / float(v.shape[0])",
+        "products = xp.matrix_transpose(v) @ h",
+        "rbm_cd_gradient_by_loops",
+    ),
+)
+
+SQUASH_MUTANTS = (
+    Mutant(
+        "r/(1 + r²) in place of r²/(1 + r²)",
+        POLAR,
+        "return square / (1.0 + square)",
+        "return at.r / (1.0 + square)",
+        "length_is_a_probability",
+    ),
+    Mutant(
+        "squash as a sigmoid of the length",
+        POLAR,
+        "return square / (1.0 + square)",
+        "return at.r / (1.0 + at.r)",
+        "length_is_a_probability",
+    ),
+    Mutant(
+        "short capsules squashed by r²/(1 + r²), not r/(1 + r²), times z",
+        SQUASH,
+        "at.r / (1.0 + at.r * at.r))",
+        "at.r * at.r / (1.0 + at.r * at.r))",
+        "squash_by_scalars",
+    ),
+    Mutant(
+        "long capsules not divided by their length",
+        SQUASH,
+        "divisor = xp.where(is_long, at.scaled, one)",
+        "divisor = one",
+        "squash_by_scalars",
+    ),
+    Mutant(
+        "square root left out of unsquash",
+        SQUASH,
+        "root = xp.sqrt(at.scaled * xp.where(inside, gap, xp.ones_like(gap)) / (1.0 + at.r))",
+        "root = at.scaled * xp.where(inside, gap, xp.ones_like(gap)) / (1.0 + at.r)",
+        "unsquash_of_squash",
+    ),
+    Mutant(
+        "1 − ‖x‖² for 1 − ‖x‖ in unsquash",
+        SQUASH,
+        "root = xp.sqrt(at.scaled * xp.where(inside, gap, xp.ones_like(gap)) / (1.0 + at.r))",
+        "root = xp.sqrt(at.scaled * xp.where(inside, gap, xp.ones_like(gap)))",
+        "unsquash_in_decimals",
+    ),
+    Mutant(
+        "1 − ‖x‖² without its last digits",
+        POLAR,
+        "gap = gap - xp.sum(below, axis=axis, keepdims=True)",
+        "gap = 1.0 * gap",
+        "unsquash_in_decimals",
+    ),
+    Mutant(
+        "squash may round to length 1, so that unsquash of it does not exist",
+        SQUASH,
+        "longest=1.0 - 2.0 * range_of(xp, z.dtype).eps)",
+        "longest=1.0)",
+        "settled_codes_are_short",
+    ),
+    Mutant(
+        "Jacobian of squash without its radial part",
+        SQUASH,
+        "return (across + along * (2.0 / (1.0 + at.r * at.r))) / divisor * factor",
+        "return across / divisor * factor",
+        "squash_jacobian_by_complex_step",
+    ),
+    Mutant(
+        "radial slope of squash without its 2",
+        SQUASH,
+        "return (across + along * (2.0 / (1.0 + at.r * at.r))) / divisor * factor",
+        "return (across + along * (1.0 / (1.0 + at.r * at.r))) / divisor * factor",
+        "squash_jacobian_by_complex_step",
+    ),
+    Mutant(
+        "radial slope of unsquash without its 2",
+        SQUASH,
+        "return (across + along / (2.0 * rest))",
+        "return (across + along / rest)",
+        "unsquash_jacobian_by_complex_step",
+    ),
+    Mutant(
+        "gradient of a length not normalised",
+        SQUASH,
+        "return unit(xp, z, at) * xp.expand_dims(g, axis=axis)",
+        "return z * xp.expand_dims(g, axis=axis)",
+        "length_gradient_by_complex_step",
+    ),
+    Mutant(
+        "squares of huge vectors overflow",
+        POLAR,
+        "down = xp.where(is_large, limits.down * one, one)",
+        "down = one",
+        "tests/functional/test_squash.py::test_squash_is_right_over_the_whole_range",
+    ),
+    Mutant(
+        "0/0 at the zero vector",
+        POLAR,
+        "return z * at.up / or_one(xp, at.scaled) * at.down",
+        "return z * at.up / at.scaled * at.down",
+        "tests/functional/test_squash.py::test_the_zero_vector_stays_zero",
+    ),
+)
+
+ROUTING_MUTANTS = (
+    Mutant(
+        "softmax over outputs where inputs are asked for",
+        ROUTING,
+        "c = [softmax(b, axis=1) for b in logits]",
+        "c = [softmax(b, axis=0) for b in logits]",
+        "coefficients_sum_over_inputs",
+    ),
+    Mutant(
+        "softmax over inputs where outputs are asked for",
+        ROUTING,
+        "c = _split(softmax(_join(xp, logits, axis=0), axis=0), votes)",
+        "c = _split(softmax(_join(xp, logits, axis=0), axis=1), votes)",
+        "coefficients_sum_over_outputs",
+    ),
+    Mutant(
+        "softmax over the batch",
+        ROUTING,
+        "c = [softmax(b, axis=1) for b in logits]",
+        "c = [softmax(b, axis=2) for b in logits]",
+        "coefficients_sum_over_inputs",
+    ),
+    Mutant(
+        "logits shared by the batch",
+        ROUTING,
+        "logits = [b + part.agree(z_part) for",
+        "logits = [b + xp.mean(part.agree(z_part), axis=2, keepdims=True) + 0.0 * b for",
+        "routing_of_each_example_alone",
+    ),
+    Mutant(
+        "logits replaced, not added up",
+        ROUTING,
+        "logits = [b + part.agree(z_part) for",
+        "logits = [part.agree(z_part) for",
+        "route_by_cosine_over_inputs",
+    ),
+    Mutant(
+        "disagreement in place of agreement",
+        ROUTING,
+        "logits = [b + part.agree(z_part) for",
+        "logits = [b - part.agree(z_part) for",
+        "route_by_cosine_over_outputs",
+    ),
+    Mutant(
+        "one iteration too many",
+        ROUTING,
+        "for _ in range(iterations - 1):",
+        "for _ in range(iterations):",
+        "route_by_dot_over_inputs",
+    ),
+    Mutant(
+        "the sum not weighed anew by the last coefficients",
+        ROUTING,
+        "z = [part.weigh(c_part) for part, c_part in zip(votes, c, strict=True)]",
+        "z = z",
+        "route_by_dot_over_outputs",
+    ),
+    Mutant(
+        "first coefficients 1/J where they are 1/I",
+        ROUTING,
+        'share = 1.0 / (n_inputs if normalize == "inputs" else n_outputs)',
+        'share = 1.0 / (n_outputs if normalize == "inputs" else n_inputs)',
+        "route_by_dot_over_inputs",
+    ),
+    Mutant(
+        "one weighting with coefficients 1",
+        ROUTING,
+        'share = 1.0 / (I if normalize == "inputs" else J)',
+        "share = 1.0",
+        "route_once_over_inputs",
+    ),
+    Mutant(
+        "inner product with z where Sabour's is with squash(z)",
+        AGREEMENT,
+        "return self._inner(squash(z, axis=1))",
+        "return self._inner(z)",
+        "route_by_dot_over_inputs",
+    ),
+    Mutant(
+        "squash twice inside the loop",
+        AGREEMENT,
+        "return self._inner(squash(z, axis=1))",
+        "return self._inner(squash(squash(z, axis=1), axis=1))",
+        "route_by_dot_over_outputs",
+    ),
+    Mutant(
+        "cosine not divided by the length of z",
+        AGREEMENT,
+        "direction = z / _or_one(xp, length(z, axis=1)[:, None, :])",
+        "direction = z",
+        "route_by_cosine_over_inputs",
+    ),
+    Mutant(
+        "cosine not divided by the length of the prediction",
+        AGREEMENT,
+        "return xp.clip(self._inner(direction) * self._inverse_lengths, min=-1.0, max=1.0)",
+        "return xp.clip(self._inner(direction), min=-1.0, max=1.0)",
+        "route_by_cosine_over_outputs",
+    ),
+    Mutant(
+        "cosine divided by the squared length of the prediction",
+        AGREEMENT,
+        "lengths = xp.sqrt(xp.vecdot(predictions, predictions, axis=-2))",
+        "lengths = xp.vecdot(predictions, predictions, axis=-2)",
+        "route_by_cosine_over_inputs",
+    ),
+    Mutant(
+        "NaN for a capsule that is zero",
+        AGREEMENT,
+        "return xp.where(lengths > 0, 1.0 / _or_one(xp, lengths), xp.zeros_like(lengths))",
+        "return 1.0 / lengths",
+        "route_zero_capsules",
+    ),
+    Mutant(
+        "W not transposed in the reverse pass",
+        COUPLING,
+        "back = self._xp.permute_dims(self._W, (1, 0, 3, 2))  # (J, I, P, D)",
+        "back = self._xp.permute_dims(self._W, (1, 0, 2, 3))",
+        "reverse_is_adjoint",
+    ),
+    Mutant(
+        "reverse pass without coefficients",
+        COUPLING,
+        "return self._map(x_out, back, self._c_IJB, gather=not self._by_outputs)",
+        "return self._map(x_out, back, 0.0 * self._c_IJB + 1.0, gather=not self._by_outputs)",
+        "reverse_is_adjoint",
+    ),
+    Mutant(
+        "predictions not weighed in (3)",
+        COUPLING,
+        "return xp.reshape(c_IB[:, None, :] * x_IPB, (I * P, B))",
+        "return xp.reshape(x_IPB, (I * P, B))",
+        "forward_by_loops",
+    ),
+    Mutant(
+        "shared coefficients transposed",
+        COUPLING,
+        "self._c_JX = xp.reshape(xp.broadcast_to(c.mT[:, :, None], (J, I, P)), (J, 1, I * P))",
+        "self._c_JX = xp.reshape("
+        "xp.broadcast_to(xp.reshape(c, (J, I))[:, :, None], (J, I, P)), (J, 1, I * P))",
+        "forward_by_loops",
+    ),
+    Mutant(
+        "predictions of P and D exchanged",
+        ROUTING,
+        "flat_IBO = xp.permute_dims(x, (1, 0, 2)) @ xp.reshape(W, (I, J * D, P)).mT",
+        "flat_IBO = xp.permute_dims(x, (1, 0, 2)) @ xp.reshape(W, (I, P, J * D))",
+        "predictions_by_loops",
+    ),
+)
+
+ENERGY_MUTANTS = (
+    Mutant(
+        "sign of (7)",
+        ENERGY,
+        "return -_sum_on(xp, state, log_square)",
+        "return _sum_on(xp, state, log_square)",
+        "energy_by_loops",
+    ),
+    Mutant(
+        "log ‖z‖ for log ‖z‖² in (7)",
+        ENERGY,
+        "finite = 2.0 * (xp.log(or_one(xp, at.scaled)) - xp.log(at.up * at.down))",
+        "finite = xp.log(or_one(xp, at.scaled)) - xp.log(at.up * at.down)",
+        "energy_by_loops",
+    ),
+    Mutant(
+        "capsules that are off counted as on",
+        ENERGY,
+        "return xp.sum(xp.where(state == 0, xp.zeros_like(log_square), log_square), axis=-1)",
+        "return xp.sum(log_square, axis=-1)",
+        "energy_by_loops",
+    ),
+    Mutant(
+        "NaN for a zero capsule that is off",
+        ENERGY,
+        "return xp.sum(xp.where(state == 0, xp.zeros_like(log_square), log_square), axis=-1)",
+        "return xp.sum(state * log_square, axis=-1)",
+        "energy_of_zero",
+    ),
+    Mutant(
+        "log(1 + ‖z‖) for log(1 + ‖z‖²) in (10)",
+        ENERGY,
+        "each = xp.where(is_large, _log_square(xp, at), xp.log1p(at.r * at.r))",
+        "each = xp.where(is_large, _log_square(xp, at), xp.log1p(at.r))",
+        "free_energy_by_enumeration",
+    ),
+    Mutant(
+        "sign of (10)",
+        ENERGY,
+        "return -xp.sum(each, axis=-1)",
+        "return xp.sum(each, axis=-1)",
+        "free_energy_by_enumeration",
+    ),
+    Mutant(
+        "(8) with the energy's sign",
+        ENERGY,
+        "return -energy(x, on, W, c)",
+        "return energy(x, on, W, c)",
+        "joint_by_loops",
+    ),
+    Mutant(
+        "one hidden state left out of the sum",
+        ENERGY,
+        "for start in range(0, 2**J, size):",
+        "for start in range(1, 2**J, size):",
+        "sum_over_states_by_product",
+    ),
+)
+
+GRADIENT_MUTANTS = (
+    Mutant(
+        "sign of (15): the model's term added",
+        CONTRASTIVE,
+        "return layer.gradient((x, mean * data), (mixing.x_in, -mean * model))",
+        "return layer.gradient((x, mean * data), (mixing.x_in, mean * model))",
+        "tests/functional/test_contrastive.py::test_algorithm_1_is_the_loops",
+    ),
+    Mutant(
+        "sign of (15) as printed: data and model exchanged",
+        CONTRASTIVE,
+        "return layer.gradient((x, mean * data), (mixing.x_in, -mean * model))",
+        "return layer.gradient((x, -mean * data), (mixing.x_in, mean * model))",
+        "tests/functional/test_contrastive.py::test_algorithm_1_is_the_loops",
+    ),
+    Mutant(
+        "the factor 2 of (18) left out",
+        CONTRASTIVE,
+        "mean = 2.0 / x.shape[0]",
+        "mean = 1.0 / x.shape[0]",
+        "tests/functional/test_contrastive.py::test_algorithm_1_is_the_loops",
+    ),
+    Mutant(
+        "sum over the batch in place of its mean in (18)",
+        CONTRASTIVE,
+        "mean = 2.0 / x.shape[0]",
+        "mean = 2.0",
+        "tests/functional/test_contrastive.py::test_gradients_are_means_over_examples",
+    ),
+    Mutant(
+        "model's term with the data's inputs",
+        CONTRASTIVE,
+        "return layer.gradient((x, mean * data), (mixing.x_in, -mean * model))",
+        "return layer.gradient((x, mean * data), (x, -mean * model))",
+        "tests/functional/test_contrastive.py::test_algorithm_1_is_the_loops",
+    ),
+    Mutant(
+        "c not reused: mixing with coefficients 1/I",
+        CONTRASTIVE,
+        "mixing = _mix(xp, layer, x, steps, gate)",
+        "mixing = _mix(xp, coupling(xp, W, xp.ones_like(c) / x.shape[1]), x, steps, gate)",
+        "tests/functional/test_contrastive.py::test_algorithm_1_is_the_loops",
+    ),
+    Mutant(
+        "squash twice in Algorithm 1",
+        CONTRASTIVE,
+        "x_out = x_out_model = gated(xp, squash(z), gate)",
+        "x_out = x_out_model = gated(xp, squash(squash(z)), gate)",
+        "tests/functional/test_contrastive.py::test_algorithm_1_is_the_loops",
+    ),
+    Mutant(
+        "rebuilt inputs not squashed",
+        CONTRASTIVE,
+        "x_in = squash(layer.reverse(x_out_model))",
+        "x_in = layer.reverse(x_out_model)",
+        "tests/functional/test_contrastive.py::test_algorithm_1_is_the_loops",
+    ),
+    Mutant(
+        "detached iteration: each mixing step starts at the data",
+        CONTRASTIVE,
+        "x_in = squash(layer.reverse(x_out_model))",
+        "x_in = squash(layer.reverse(x_out))",
+        "tests/functional/test_contrastive.py::test_mixing_steps_are_the_loops",
+    ),
+    Mutant(
+        "pre-activations z for the squashed x in the reverse pass",
+        CONTRASTIVE,
+        "x_in = squash(layer.reverse(x_out_model))",
+        "x_in = squash(layer.reverse(z_model))",
+        "tests/functional/test_contrastive.py::test_algorithm_1_is_the_loops",
+    ),
+    Mutant(
+        "capsules that are off learn",
+        CONTRASTIVE,
+        "data = gated(xp, expert_gradient(mixing.z), gate)",
+        "data = expert_gradient(mixing.z)",
+        "tests/functional/test_contrastive.py::"
+        "test_capsules_that_are_off_learn_nothing_and_rebuild_nothing",
+    ),
+    Mutant(
+        "squash(z) for z/(1 + ‖z‖²) in (18)",
+        CONTRASTIVE,
+        "data = gated(xp, expert_gradient(mixing.z), gate)",
+        "data = gated(xp, squash(mixing.z), gate)",
+        "tests/functional/test_contrastive.py::"
+        "test_data_term_is_the_gradient_of_minus_the_free_energy",
+    ),
+    Mutant(
+        "1 + ‖z‖ for 1 + ‖z‖² in (18)",
+        CONTRASTIVE,
+        "return (z * at.down) / (at.down * at.down + r * r) * at.down",
+        "return (z * at.down) / (at.down * at.down + at.down * r) * at.down",
+        "tests/functional/test_contrastive.py::test_expert_gradient_is_half_a_derivative",
+    ),
+    Mutant(
+        "sign of the rule for U",
+        CONTRASTIVE,
+        "return layer.gradient((mean * x_out, data), (-mean * x_model, model))",
+        "return layer.gradient((mean * x_out, data), (mean * x_model, model))",
+        "tests/functional/test_contrastive.py::test_decoder_rule_is_the_loops",
+    ),
+    Mutant(
+        "the factor 2 of the rule for U left out",
+        CONTRASTIVE,
+        "mean = 2.0 / x_out.shape[0]",
+        "mean = 1.0 / x_out.shape[0]",
+        "tests/functional/test_contrastive.py::test_decoder_rule_is_the_loops",
+    ),
+    Mutant(
+        "rebuilt codes not squashed in the rule for U",
+        CONTRASTIVE,
+        "x_model = gated(xp, squash(layer.reverse(z_model)), gate)",
+        "x_model = gated(xp, layer.reverse(z_model), gate)",
+        "tests/functional/test_contrastive.py::test_decoder_rule_is_the_loops",
+    ),
+    Mutant(
+        "the rule for U without w(z) in the data's term",
+        CONTRASTIVE,
+        "data, model = expert_gradient(z_in), expert_gradient(z_model)",
+        "data, model = z_in, expert_gradient(z_model)",
+        "tests/functional/test_contrastive.py::test_decoder_rule_is_the_loops",
+    ),
+    Mutant(
+        "gradient not multiplied by c, all examples sharing it",
+        COUPLING,
+        "total = xp.reshape(self._scaled(sum(products[1:], products[0])), (J, D, I, P))",
+        "total = xp.reshape(sum(products[1:], products[0]), (J, D, I, P))",
+        "tests/functional/test_contrastive.py::test_algorithm_1_is_the_loops",
+    ),
+    Mutant(
+        "gradient not multiplied by c, one set for each example",
+        COUPLING,
+        "parts = [pull[j, ...] @ _weighted(xp, x, c_JIB[j, ...]).mT for x, pull in lasts]",
+        "parts = [pull[j, ...] @ xp.reshape(x, (I * P, -1)).mT for x, pull in lasts]",
+        "tests/functional/test_contrastive.py::test_algorithm_1_is_the_loops",
+    ),
+    Mutant(
+        "the second term of the gradient left out",
+        COUPLING,
+        "rows.append(sum(parts[1:], parts[0]))",
+        "rows.append(parts[0])",
+        "tests/functional/test_contrastive.py::test_algorithm_1_is_the_loops",
+    ),
+)
+
+LAYER_MUTANTS = (
+    Mutant(
+        "unshifted softmax",
+        ACTIVATIONS,
+        "weights = xp.exp(x - xp.max(x, axis=axis, keepdims=True))",
+        "weights = xp.exp(x)",
+        "softmax_in_decimals",
+    ),
+    Mutant(
+        "softmax normalised over the whole array",
+        ACTIVATIONS,
+        "return weights / xp.sum(weights, axis=axis, keepdims=True)",
+        "return weights / xp.sum(weights)",
+        "softmax_in_decimals",
+    ),
+    Mutant(
+        "softmax gradient without the mean of g",
+        ACTIVATIONS,
+        "return weighted - probability * xp.sum(weighted, axis=axis, keepdims=True)",
+        "return weighted",
+        "softmax_gradients_by_complex_step",
+    ),
+    Mutant(
+        "unshifted logsumexp",
+        ACTIVATIONS,
+        "shift = xp.where(xp.isfinite(largest), largest, xp.zeros_like(largest))",
+        "shift = xp.zeros_like(largest)",
+        "logsumexp_in_decimals",
+    ),
+    Mutant(
+        "the shift not added back",
+        ACTIVATIONS,
+        "total_log = xp.squeeze(shift, axis=axis) + log_total",
+        "total_log = log_total",
+        "logsumexp_in_decimals",
+    ),
+    Mutant(
+        "the sigmoid's exponential overflows",
+        ACTIVATIONS,
+        "decay = xp.exp(-xp.abs(x))",
+        "decay = xp.exp(-x)",
+        "activations_over_all_floats",
+    ),
+    Mutant(
+        "log(1 + t) for log1p(t): small values of softplus lose their digits",
+        ACTIVATIONS,
+        "return relu(x) + xp.log1p(xp.exp(-xp.abs(x)))",
+        "return relu(x) + xp.log(1.0 + xp.exp(-xp.abs(x)))",
+        "softplus_in_decimals",
+    ),
+    Mutant(
+        "σ² for σ(1 − σ)",
+        ACTIVATIONS,
+        "return sigmoid(x) * sigmoid(-x)",
+        "return sigmoid(x) * sigmoid(x)",
+        "sigmoid_derivatives_by_complex_step",
+    ),
+    Mutant(
+        "derivative of log σ is σ(x)",
+        ACTIVATIONS,
+        "return sigmoid(-x)",
+        "return sigmoid(x)",
+        "sigmoid_derivatives_by_complex_step",
+    ),
+    Mutant(
+        "log σ with the wrong inner sign",
+        ACTIVATIONS,
+        "return -softplus(-x)",
+        "return -softplus(x)",
+        "log_sigmoid_in_decimals",
+    ),
+    Mutant(
+        "leaky ReLU with min for max",
+        ACTIVATIONS,
+        "return xp.maximum(x, float(slope) * x)",
+        "return xp.minimum(x, float(slope) * x)",
+        "rectifiers_by_cases",
+    ),
+    Mutant(
+        "derivative of the leaky ReLU with its cases exchanged",
+        ACTIVATIONS,
+        "return xp.where(x > 0, xp.ones_like(x), xp.full_like(x, float(slope)))",
+        "return xp.where(x < 0, xp.ones_like(x), xp.full_like(x, float(slope)))",
+        "rectifier_derivatives_by_complex_step",
+    ),
+    Mutant(
+        "number of patches off by one",
+        CONVOLUTION,
+        "return (size[0] - kernel[0]) // stride[0] + 1, (size[1] - kernel[1]) // stride[1] + 1",
+        "return (size[0] - kernel[0]) // stride[0], (size[1] - kernel[1]) // stride[1]",
+        "conv2d_by_loops",
+    ),
+    Mutant(
+        "as many patches as with padding 'same'",
+        CONVOLUTION,
+        "return (size[0] - kernel[0]) // stride[0] + 1, (size[1] - kernel[1]) // stride[1] + 1",
+        "return -(-size[0] // stride[0]), -(-size[1] // stride[1])",
+        "sizes_of_figure_1",
+    ),
+    Mutant(
+        "stride off by one",
+        CONVOLUTION,
+        "return slice(start, start + step * (count - 1) + 1, step)",
+        "return slice(start, start + (step + 1) * (count - 1) + 1, step + 1)",
+        "im2col_by_loops",
+    ),
+    Mutant(
+        "kernel turned over: a convolution, not a correlation",
+        CONVOLUTION,
+        "rows = [images[:, :, _every(u, sw, out_w), :] for u in range(kw)]",
+        "rows = [images[:, :, _every(kw - 1 - u, sw, out_w), :] for u in range(kw)]",
+        "conv2d_by_loops",
+    ),
+    Mutant(
+        "vertical and horizontal stride exchanged",
+        CONVOLUTION,
+        "return xp.concat([wide[:, _every(u, sh, out_h), :, :] for u in range(kh)], axis=3)",
+        "return xp.concat([wide[:, _every(u, sw, out_h), :, :] for u in range(kh)], axis=3)",
+        "im2col_by_loops",
+    ),
+    Mutant(
+        "col2im overwrites where patches overlap",
+        CONVOLUTION,
+        "images = at(images)[:, :, _every(u, sw, out_w), :].add(part)",
+        "images = at(images)[:, :, _every(u, sw, out_w), :].set(part)",
+        "col2im_by_loops",
+    ),
+    Mutant(
+        "padding not cut off again",
+        CONVOLUTION,
+        "return images[:, ph : ph + height, pw : pw + width, :]",
+        "return images[:, :height, :width, :]",
+        "col2im_by_loops",
+    ),
+    Mutant(
+        "bias of a convolution left out",
+        CONVOLUTION,
+        "out = out + bias",
+        "out = out + 0.0 * bias",
+        "conv2d_by_loops",
+    ),
+    Mutant(
+        "bias of a transposed convolution left out",
+        CONVOLUTION,
+        "return images if bias is None else images + bias",
+        "return images",
+        "conv2d_transpose_by_loops",
+    ),
+    Mutant(
+        "bias gradient over one image alone",
+        CONVOLUTION,
+        "return xp.sum(gradient, axis=(0, 1, 2))",
+        "return xp.sum(gradient, axis=(1, 2))[0, :]",
+        "conv2d_bias_gradient_by_loops",
+    ),
+    Mutant(
+        "padding counted once where it is on both sides",
+        CONVOLUTION,
+        "(codes.shape[1 + k] - 1) * strides[k] - 2 * pads[k] + kernel[k] + more[k] for k in (0, 1)",
+        "(codes.shape[1 + k] - 1) * strides[k] - pads[k] + kernel[k] + more[k] for k in (0, 1)",
+        "conv2d_transpose_by_loops",
+    ),
+    Mutant(
+        "sign of the weight gradient of a transposed convolution",
+        CONVOLUTION,
+        "return conv2d_weight_gradient(codes, gradient, kernel, stride=stride, padding=padding)",
+        "return conv2d_weight_gradient(-codes, gradient, kernel, stride=stride, padding=padding)",
+        "conv2d_transpose_weight_gradient_by_complex_step",
+    ),
+    Mutant(
+        "Fourier: the conjugate of W forgotten",
+        LOWERING,
+        "G += [w_cos, w_sin, [c + s for c, s in zip(w_cos, w_sin, strict=True)]]",
+        "G += [w_cos, [-s for s in w_sin], [c - s for c, s in zip(w_cos, w_sin, strict=True)]]",
+        "lowerings_by_loops",
+    ),
+    Mutant(
+        "Fourier: pairs of conjugate frequencies counted once",
+        LOWERING,
+        "C.append([2.0 / n * (c + s) for c, s in both])",
+        "C.append([1.0 / n * (c + s) for c, s in both])",
+        "lowerings_by_loops",
+    ),
+    Mutant(
+        "Fourier: a grid that wraps around",
+        LOWERING,
+        "maps = _fourier_maps((codes[0] + taps - 1, codes[1] + taps - 1), taps, codes)",
+        "maps = _fourier_maps((codes[0], codes[1]), taps, codes)",
+        "lowerings_by_loops",
+    ),
+    Mutant(
+        "error of the autoencoder with its sign turned",
+        NETWORK,
+        "error = sigmoid(logits) - images",
+        "error = images - sigmoid(logits)",
+        "autoencoder_gradient_by_complex_step",
+    ),
+    Mutant(
+        "gradient of the squared error for that of the cross-entropy",
+        NETWORK,
+        "e1 = first.from_images(error)",
+        "e1 = first.from_images(error * sigmoid(logits) * sigmoid(-logits))",
+        "autoencoder_gradient_by_complex_step",
+    ),
+    Mutant(
+        "tied filters of the second layer: the decoder's share left out",
+        NETWORK,
+        "second.to_weight(x2.mT @ h2) + second.to_weight(e2.mT @ y2)",
+        "second.to_weight(x2.mT @ h2)",
+        "autoencoder_gradient_by_complex_step",
+    ),
+    Mutant(
+        "tied filters of the first layer: the encoder's share left out",
+        NETWORK,
+        "first.to_weight(x1.mT @ h1 + e1.mT @ y1)",
+        "first.to_weight(e1.mT @ y1)",
+        "autoencoder_gradient_by_complex_step",
+    ),
+    Mutant(
+        "dropout not applied on the way back",
+        NETWORK,
+        "g_code = self._before_relu(mask * second.to_codes(e2 @ w2), code)",
+        "g_code = self._before_relu(second.to_codes(e2 @ w2), code)",
+        "autoencoder_gradient_by_complex_step",
+    ),
+    Mutant(
+        "leaky ReLU forgotten on the way back",
+        NETWORK,
+        "g_a1 = self._before_relu(second.to_images(h2 @ w2.mT), a1)",
+        "g_a1 = second.to_images(h2 @ w2.mT)",
+        "autoencoder_gradient_by_complex_step",
+    ),
+    Mutant(
+        "slope of the leaky ReLU 0 on the way back",
+        NETWORK,
+        "return gradient * xp.maximum(positive, float(self.slope))",
+        "return gradient * positive",
+        "autoencoder_gradient_by_complex_step",
+    ),
+    Mutant(
+        "the leaky ReLU of another layer on the way back",
+        NETWORK,
+        "g_d1 = self._before_relu(first.to_codes(e1 @ w1), d1)",
+        "g_d1 = self._before_relu(first.to_codes(e1 @ w1), a1)",
+        "autoencoder_gradient_by_complex_step",
+    ),
+    Mutant(
+        "cross-entropy with the target's sign turned",
+        NETWORK,
+        "cross_entropy = xp.sum(softplus(logits) - images * logits)",
+        "cross_entropy = xp.sum(softplus(logits) + images * logits)",
+        "autoencoder_loss_by_loops",
+    ),
+    Mutant(
+        "the decoder's bias not passed through its leaky ReLU",
+        NETWORK,
+        '"decoder_bias2": conv2d_bias_gradient(g_d1),',
+        '"decoder_bias2": conv2d_bias_gradient(first.to_codes(e1 @ w1)),',
+        "autoencoder_gradient_by_complex_step",
+    ),
+)
+
+SETTLING_MUTANTS = (
+    Mutant(
+        "prior on the squashed code: λy for λz",
+        SETTLING,
+        "residual = target - gated(xp, gram(y), gate) - float(strength) * z",
+        "residual = target - gated(xp, gram(y), gate) - float(strength) * y",
+        "settled_code_solves_its_equation",
+    ),
+    Mutant(
+        "codes do not explain each other away",
+        SETTLING,
+        "residual = target - gated(xp, gram(y), gate) - float(strength) * z",
+        "residual = target - float(strength) * z",
+        "settled_code_by_general_minimiser",
+    ),
+    Mutant(
+        "detached iteration: the residual of the codes before squash",
+        SETTLING,
+        "residual = target - gated(xp, gram(y), gate) - float(strength) * z",
+        "residual = target - gated(xp, gram(z), gate) - float(strength) * z",
+        "settled_code_from_many_starts",
+    ),
+    Mutant(
+        "capsules held off pull on the others",
+        SETTLING,
+        "residual = target - gated(xp, gram(y), gate) - float(strength) * z",
+        "residual = target - gram(y) - float(strength) * z",
+        "capsules_held_off",
+    ),
+    Mutant(
+        "step for a slope of ½",
+        SETTLING,
+        "_LARGEST_SLOPE = 3.0 * math.sqrt(3.0) / 8.0",
+        "_LARGEST_SLOPE = 0.5",
+        "step_by_eigenvalues",
+    ),
+    Mutant(
+        "step without the slope of the prior",
+        SETTLING,
+        "step = 1.0 / (_LARGEST_SLOPE * largest + float(strength))",
+        "step = 1.0 / (_LARGEST_SLOPE * largest)",
+        "step_by_eigenvalues",
+    ),
+    Mutant(
+        "the square root of λmax",
+        SETTLING,
+        "return _POWER_MARGIN * norm",
+        "return _POWER_MARGIN * xp.sqrt(norm)",
+        "plain_descent_never_ascends",
+    ),
+    Mutant(
+        "squared error without its ½",
+        SETTLING,
+        "return 0.5 * error + float(strength)",
+        "return error + float(strength)",
+        "objective_by_loops",
+    ),
+    Mutant(
+        "objective without λ",
+        SETTLING,
+        "return 0.5 * error + float(strength) * xp.sum(code_potential(y), axis=1)",
+        "return 0.5 * error + xp.sum(code_potential(y), axis=1)",
+        "objective_by_loops",
+    ),
+    Mutant(
+        "missing factor 2 of the delta rule",
+        SETTLING,
+        "return layer.gradient((2.0 / h.shape[0] * y, h - layer.forward(y)))",
+        "return layer.gradient((1.0 / h.shape[0] * y, h - layer.forward(y)))",
+        "settling_gradient_by_complex_step",
+    ),
+    Mutant(
+        "sign of the delta rule",
+        SETTLING,
+        "return layer.gradient((2.0 / h.shape[0] * y, h - layer.forward(y)))",
+        "return layer.gradient((2.0 / h.shape[0] * y, layer.forward(y) - h))",
+        "envelope_theorem",
+    ),
+    Mutant(
+        "Hebb's rule: nothing explained away in the gradient",
+        SETTLING,
+        "return layer.gradient((2.0 / h.shape[0] * y, h - layer.forward(y)))",
+        "return layer.gradient((2.0 / h.shape[0] * y, h))",
+        "settling_gradient_by_complex_step",
+    ),
+    Mutant(
+        "residual with squash(z) in the prior",
+        SETTLING,
+        "return _norm(xp, gated(xp, pull, gate) - float(strength) * z)",
+        "return _norm(xp, gated(xp, pull, gate) - float(strength) * squash(z))",
+        "residual_by_loops",
+    ),
+    Mutant(
+        "Φ without its square root",
+        SETTLING,
+        "u = 2.0 * xp.atan2(xp.sqrt(inside), xp.sqrt(1.0 - inside))",
+        "u = 2.0 * xp.atan2(inside, 1.0 - inside)",
+        "potential_by_quadrature",
+    ),
+    Mutant(
+        "Φ twice as large near 1",
+        SETTLING,
+        "0.5 * small * square * series, 0.5 * (u - xp.sin(u)))",
+        "0.5 * small * square * series, u - xp.sin(u))",
+        "potentials_are_conjugate",
+    ),
+    Mutant(
+        "Φ finite beyond the ball",
+        SETTLING,
+        "return xp.where(t > 1.0, xp.full_like(t, math.inf), value)",
+        "return value",
+        "potential_by_quadrature",
+    ),
+    Mutant(
+        "Gram matrix of examples with c_ij² for c_ij c_i'j",
+        COUPLING,
+        "weights = self._c_IJB[i, ...] * self._c_IJB[other, ...]",
+        "weights = self._c_IJB[i, ...] * self._c_IJB[i, ...]",
+        "shared_and_own_coefficients",
+    ),
+    Mutant(
+        "losers win",
+        WINNERS,
+        "order = xp.argsort(score, axis=-1, descending=True, stable=True)",
+        "order = xp.argsort(score, axis=-1, stable=True)",
+        "winners_by_sorting",
+    ),
+    Mutant(
+        "ties to the higher index",
+        WINNERS,
+        "order = xp.argsort(score, axis=-1, descending=True, stable=True)",
+        "order = xp.flip(xp.argsort(score, axis=-1, stable=True), axis=-1)",
+        "winners_by_sorting",
+    ),
+    Mutant(
+        "one winner too many",
+        WINNERS,
+        "return xp.astype(rank < k, score.dtype)",
+        "return xp.astype(rank <= k, score.dtype)",
+        "winners_by_sorting",
+    ),
+)
+
+TRAINING_MUTANTS = (
+    Mutant(
+        "each capsule's examples averaged over themselves, not over the batch",
+        CAPSULES,
+        "share = float(rows.size / x.shape[0])",
+        "share = 1.0",
+        "tests/models/test_expert_capsules.py::test_one_winner_fast_path_equals_the_general_one",
+    ),
+    Mutant(
+        "winners do not reach the gradient",
+        CAPSULES,
+        "gradient = cd_gradient(x, model.W_, c, steps=model.mixing_steps, on=on)",
+        "gradient = cd_gradient(x, model.W_, c, steps=model.mixing_steps)",
+        "tests/models/test_capsule_training.py::test_each_example_teaches_a_model_of_its_winners_alone",
+    ),
+    Mutant(
+        "balance pushes winners to win more",
+        CAPSULES,
+        'model.bias_ = model.bias_ + model.balance * (self._fair - gradient["share"])',
+        'model.bias_ = model.bias_ - model.balance * (self._fair - gradient["share"])',
+        "tests/models/test_capsule_training.py::test_the_bias_of_a_capsule_that_wins_too_often_falls",
+    ),
+    Mutant(
+        "all capsules' codes where winners' are asked for",
+        DECODER,
+        "y = y * winners(priority, model.n_winners)[..., None]",
+        "y = 1.0 * y",
+        "tests/models/test_capsule_decoder.py::test_winners_alone_are_on_in_the_first_phase",
+    ),
+)
+
+MUTANTS = (
+    *RBM_MUTANTS,
+    *SQUASH_MUTANTS,
+    *ROUTING_MUTANTS,
+    *ENERGY_MUTANTS,
+    *GRADIENT_MUTANTS,
+    *LAYER_MUTANTS,
+    *SETTLING_MUTANTS,
+    *TRAINING_MUTANTS,
+)
