@@ -37,7 +37,7 @@ def filters(
     ----------
     weights : array, shape (kh, kw, C, F)
         C = 1: one colour scale for all filters, symmetric about zero. C = 3: every filter as
-        colours, 0.5 + w / (2 max |w|).
+        colours, ``0.5 + w / (2 max |w|)``.
     columns : int
         Filters in a row, from 1.
     title : str
