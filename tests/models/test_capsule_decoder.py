@@ -5,7 +5,7 @@ import pytest
 from sklearn.base import clone
 
 from capsnp.errors import NotFittedError, OptionError, ShapeError
-from capsnp.functional import length, squash
+from capsnp.functional import decoder_gradient, length, settle, squash
 from capsnp.models import CapsuleDecoder
 
 SMALL = {"winner_steps": 40, "settled_steps": 40, "batch_size": 20, "dtype": "float64"}
@@ -61,6 +61,38 @@ def test_second_phase_makes_settled_codes_rebuild_better(data):
         assert np.max(length(settled.y)) < 1
         errors.append(np.sum((model.inverse_transform(settled.y) - h) ** 2) / np.sum(h**2))
     assert errors[1] < 0.7 * errors[0]
+
+
+@pytest.mark.parametrize("iterations", [1, 2])
+def test_second_phase_by_loops(data, iterations):
+    """Its gradient, example by example: half the paper's rule, half the delta rule."""
+    codes, h = data[0][:64], data[1][:64]
+    options = {"winner_steps": 1, "settled_steps": 1, "settled_counts": (2,), "winner_weight": 3.0}
+    options |= {"batch_size": 64, "routing_iterations": iterations, "settling_steps_training": 9}
+    model = CapsuleDecoder(**SMALL | options)
+    training = model.training(codes, h)
+    for _ in range(2):
+        U, gradient = np.array(model.U_), training.gradient()["U"]
+        training.apply({"U": gradient})
+    model.U_ = U
+    total = np.zeros_like(U)
+    for n in range(64):
+        order = np.argsort(-np.linalg.norm(codes[n], axis=1))
+        on = np.zeros(4)
+        if n < 32:
+            on[order[0]] = 1
+            y = (codes[n] * on[:, None])[None]
+            e = model._coefficients(y)
+            total += 3.0 * decoder_gradient(y, h[n : n + 1], U, e) / 64
+        else:
+            on[order[:2]] = 1
+            e = model._coefficients(codes[n : n + 1], model.gain)
+            options = {"strength": model.strength, "on": on[None], "max_iter": 9}
+            y = settle(h[n : n + 1], U, e, **options).y[0]
+            e = e.reshape(4, 6)
+            missing = h[n] - np.einsum("ji,jipd,jd->ip", e, U, y)
+            total += 2 * np.einsum("ji,ip,jd->jipd", e, missing, y) / 64
+    np.testing.assert_allclose(gradient, total, rtol=1e-8, atol=1e-10 * np.max(np.abs(total)))
 
 
 def test_winners_alone_are_on_in_the_first_phase(data):
