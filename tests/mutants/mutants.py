@@ -728,6 +728,28 @@ LAYER_MUTANTS = (
         "conv2d_bias_gradient_by_loops",
     ),
     Mutant(
+        "a reshape of the weight where its transpose is meant",
+        CONVOLUTION,
+        "columns = xp.matmul(_rows(xp, gradient), _rows(xp, weight).mT)",
+        "columns = xp.matmul(_rows(xp, gradient), xp.reshape(weight, (weight.shape[3], -1)))",
+        "conv2d_input_gradient_by_complex_step",
+    ),
+    Mutant(
+        "padding forgotten in the gradient of a transposed convolution",
+        CONVOLUTION,
+        "return conv2d(gradient, weight, stride=stride, padding=padding)",
+        "return conv2d(gradient, weight, stride=stride)",
+        "conv2d_transpose_input_gradient_by_complex_step",
+    ),
+    Mutant(
+        "weight gradient flattened in another order than the weight",
+        CONVOLUTION,
+        "return xp.reshape(flat, (kh, kw, images.shape[3], gradient.shape[3]))",
+        "return xp.permute_dims("
+        "xp.reshape(flat, (kw, kh, images.shape[3], gradient.shape[3])), (1, 0, 2, 3))",
+        "conv2d_weight_gradient_by_complex_step",
+    ),
+    Mutant(
         "padding counted once where it is on both sides",
         CONVOLUTION,
         "(codes.shape[1 + k] - 1) * strides[k] - 2 * pads[k] + kernel[k] + more[k] for k in (0, 1)",
@@ -1005,6 +1027,34 @@ TRAINING_MUTANTS = (
         "y = y * winners(priority, model.n_winners)[..., None]",
         "y = 1.0 * y",
         "tests/models/test_capsule_decoder.py::test_winners_alone_are_on_in_the_first_phase",
+    ),
+    Mutant(
+        "means of blocks added up, whatever their size",
+        DECODER,
+        "return share * gradient, xp.sum(length(settled.y))",
+        "return gradient, xp.sum(length(settled.y))",
+        "tests/models/test_capsule_decoder.py::test_second_phase_by_loops",
+    ),
+    Mutant(
+        "codes that settled with a gain learnt without it",
+        DECODER,
+        "gradient = settling_gradient(h[rows], model.U_, e, settled.y)",
+        "gradient = settling_gradient(h[rows], model.U_, e / model.gain, settled.y)",
+        "tests/models/test_capsule_decoder.py::test_second_phase_by_loops",
+    ),
+    Mutant(
+        "weight of the winners' rule forgotten",
+        DECODER,
+        'return {"U": 0.5 * (model.winner_weight * first + second)}',
+        'return {"U": 0.5 * (first + second)}',
+        "tests/models/test_capsule_decoder.py::test_second_phase_by_loops",
+    ),
+    Mutant(
+        "all capsules settle where winners are asked for",
+        DECODER,
+        "on=on[rows],",
+        "on=None,",
+        "tests/models/test_capsule_decoder.py::test_second_phase_by_loops",
     ),
 )
 

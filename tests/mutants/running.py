@@ -76,7 +76,7 @@ def failures_of_claims(folder: Path, names: Iterable[str]) -> dict[str, str]:
 def failures_of_tests(folder: Path, names: Iterable[str]) -> dict[str, str]:
     """The first test that fails, and why, with the package in a folder."""
     plain = "not torch and not jax and not cupy"  # one library is enough, the fastest
-    options = ("-q", "-x", "--no-header", "--tb=line", "-p", "no:cacheprovider", "-k", plain)
+    options = ("-q", "-x", "--no-header", "--tb=short", "-p", "no:cacheprovider", "-k", plain)
     done = _python(folder, "-m", "pytest", *options, *names)
     if done.returncode not in (0, 1):
         raise RuntimeError(f"the tests did not run:\n{done.stdout}{done.stderr}")
@@ -84,7 +84,7 @@ def failures_of_tests(folder: Path, names: Iterable[str]) -> dict[str, str]:
         return {}
     lines = done.stdout.splitlines()
     failed = next(line for line in lines if line.startswith("FAILED ")).split()[1]
-    reason = " ".join(line[1:].strip() for line in lines if line.startswith("E "))
+    reason = " ".join(" ".join(line[1:].split()) for line in lines if line.startswith("E "))
     return {failed: reason}
 
 
