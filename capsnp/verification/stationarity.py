@@ -65,10 +65,10 @@ def check_stationarity(
 ) -> Stationarity:
     r"""Measure how far one step of a kernel moves a distribution.
 
-    Of a matrix T over all states, the total variation ½ Σ_s |(pT)_s − p_s|, exactly. Of a sampler
-    over states that can be listed, the total variation between p and the histogram of samples
-    after the kernel; its floor comes from exact samples of p. On balls, the maximum mean
-    discrepancy between samples after the kernel and other exact samples,
+    Of a matrix T over all states, the total variation :math:`\tfrac12 \sum_s |(pT)_s - p_s|`,
+    exactly. Of a sampler over states that can be listed, the total variation between p and the
+    histogram of samples after the kernel; its floor comes from exact samples of p. On balls, the
+    maximum mean discrepancy between samples after the kernel and other exact samples,
 
     .. math:: \mathrm{MMD}^2 = \Big\|\tfrac1n \sum_k \varphi(x_k) - \tfrac1n \sum_k \varphi(y_k)
         \Big\|^2, \qquad \langle\varphi(x), \varphi(y)\rangle = e^{-\|x - y\|^2 / 2m^2}
