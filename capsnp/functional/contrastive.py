@@ -75,6 +75,7 @@ def expert_gradient(z: Array, /) -> Array:
     References
     ----------
     Hauser (2019), arXiv:1907.11643, eq. 18.
+    Derivation: :doc:`/derivations/gradient`.
 
     Examples
     --------
@@ -129,6 +130,7 @@ def mix(x: Array, W: Array, c: Array, *, steps: int = 1, on: Array | None = None
     References
     ----------
     Hauser (2019), arXiv:1907.11643, Algorithm 1.
+    Derivation: :doc:`/derivations/algorithm`.
 
     Examples
     --------
@@ -188,6 +190,7 @@ def cd_gradient(x: Array, W: Array, c: Array, *, steps: int = 1, on: Array | Non
     References
     ----------
     Hauser (2019), arXiv:1907.11643, eq. 18 and Algorithm 1.
+    Derivation: :doc:`/derivations/gradient`, :doc:`/derivations/algorithm`.
 
     Examples
     --------
@@ -250,6 +253,7 @@ def decoder_gradient(
     References
     ----------
     Hauser (2019), arXiv:1907.11643, section 4.1.
+    Derivation: :doc:`/derivations/algorithm`.
 
     Examples
     --------

@@ -47,6 +47,10 @@ def im2col(images: Array, kernel: Pair, stride: Pair = 1, *, padding: Pair = 0) 
     OptionError
         If kernel, stride or padding is no whole number (or pair) in its range.
 
+    Notes
+    -----
+    Derivation: :doc:`/derivations/convolution`.
+
     Examples
     --------
     >>> import numpy as np
@@ -100,6 +104,10 @@ def col2im(
         If `columns` has another shape than ``im2col`` of images of `shape`.
     OptionError
         If kernel, stride or padding is no whole number (or pair) in its range.
+
+    Notes
+    -----
+    Derivation: :doc:`/derivations/convolution`.
 
     Examples
     --------
@@ -174,6 +182,10 @@ def conv2d(
     OptionError
         If stride or padding is no whole number (or pair) in its range.
 
+    Notes
+    -----
+    Derivation: :doc:`/derivations/convolution`.
+
     Examples
     --------
     >>> import numpy as np
@@ -218,6 +230,10 @@ def conv2d_input_gradient(
     ------
     ShapeError, DtypeError, MixedBackendError, OptionError
         As `conv2d`, and if `gradient` does not match `size`.
+
+    Notes
+    -----
+    Derivation: :doc:`/derivations/convolution`.
 
     Examples
     --------
@@ -275,6 +291,10 @@ def conv2d_weight_gradient(
     ShapeError, DtypeError, MixedBackendError, OptionError
         As `conv2d`, and if `gradient` does not match `images`.
 
+    Notes
+    -----
+    Derivation: :doc:`/derivations/convolution`.
+
     Examples
     --------
     >>> import numpy as np
@@ -314,6 +334,10 @@ def conv2d_bias_gradient(gradient: Array) -> Array:
     ------
     ShapeError, DtypeError
         If `gradient` has no four axes or no real floating dtype.
+
+    Notes
+    -----
+    Derivation: :doc:`/derivations/convolution`.
 
     Examples
     --------
@@ -368,6 +392,10 @@ def conv2d_transpose(
     OptionError
         If an option is no whole number (or pair) in its range.
 
+    Notes
+    -----
+    Derivation: :doc:`/derivations/convolution`.
+
     Examples
     --------
     >>> import numpy as np
@@ -416,6 +444,10 @@ def conv2d_transpose_input_gradient(
     ShapeError, DtypeError, MixedBackendError, OptionError
         As `conv2d`.
 
+    Notes
+    -----
+    Derivation: :doc:`/derivations/convolution`.
+
     Examples
     --------
     >>> import numpy as np
@@ -451,6 +483,10 @@ def conv2d_transpose_weight_gradient(
     ------
     ShapeError, DtypeError, MixedBackendError, OptionError
         As `conv2d_weight_gradient`.
+
+    Notes
+    -----
+    Derivation: :doc:`/derivations/convolution`.
 
     Examples
     --------

@@ -42,6 +42,7 @@ def firing_probability(z: Array, /) -> Array:
     References
     ----------
     Hauser (2019), arXiv:1907.11643, eq. 12.
+    Derivation: :doc:`/derivations/energy`.
 
     Examples
     --------
@@ -89,6 +90,7 @@ def energy(x: Array, on: Array, W: Array, c: Array) -> Array:
     References
     ----------
     Hauser (2019), arXiv:1907.11643, eq. 7.
+    Derivation: :doc:`/derivations/energy`.
 
     Examples
     --------
@@ -138,6 +140,7 @@ def joint_log_probability(x: Array, on: Array, W: Array, c: Array) -> Array:
     References
     ----------
     Hauser (2019), arXiv:1907.11643, eqs. 8 and 9.
+    Derivation: :doc:`/derivations/energy`.
 
     Examples
     --------
@@ -176,6 +179,7 @@ def free_energy(x: Array, W: Array, c: Array) -> Array:
     References
     ----------
     Hauser (2019), arXiv:1907.11643, eq. 10.
+    Derivation: :doc:`/derivations/energy`.
 
     Examples
     --------
@@ -216,6 +220,10 @@ def log_sum_over_states(x: Array, W: Array, c: Array) -> Array:
         If there are more than 20 output capsules.
     ShapeError, DtypeError, MixedBackendError
         If the arrays do not fit together.
+
+    Notes
+    -----
+    Derivation: :doc:`/derivations/energy`.
 
     Examples
     --------

@@ -81,6 +81,7 @@ def rbm_energy(v: Array, h: Array, w: Array, b: Array, c: Array) -> Array:
     References
     ----------
     Hauser (2019), arXiv:1907.11643, eq. 1.
+    Derivation: :doc:`/derivations/rbm`.
 
     Examples
     --------
@@ -129,6 +130,8 @@ def rbm_hidden_probability(v: Array, w: Array, c: Array) -> Array:
     The paper prints :math:`1/(1 + \exp(-\sum_i w_{ij} v_j + c_j))`: v_j for v_i, and the bias
     outside the minus.
 
+    Derivation: :doc:`/derivations/rbm`.
+
     Examples
     --------
     >>> import numpy as np
@@ -162,6 +165,10 @@ def rbm_visible_probability(h: Array, w: Array, b: Array) -> Array:
     ------
     ShapeError, DtypeError, MixedBackendError
         If the arrays do not fit together.
+
+    Notes
+    -----
+    Derivation: :doc:`/derivations/rbm`.
 
     Examples
     --------
@@ -198,6 +205,10 @@ def rbm_free_energy(v: Array, w: Array, b: Array, c: Array) -> Array:
     ------
     ShapeError, DtypeError, MixedBackendError
         If the arrays do not fit together.
+
+    Notes
+    -----
+    Derivation: :doc:`/derivations/rbm`.
 
     Examples
     --------
@@ -244,6 +255,7 @@ def rbm_cd_gradient(v_data: Array, h_data: Array, v_model: Array, h_model: Array
     References
     ----------
     Hauser (2019), arXiv:1907.11643, eq. 2; Hinton (2002).
+    Derivation: :doc:`/derivations/rbm`.
 
     Examples
     --------

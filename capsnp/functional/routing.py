@@ -75,6 +75,7 @@ def predictions(x: Array, W: Array) -> Array:
     References
     ----------
     Hauser (2019), arXiv:1907.11643, section 2.2.
+    Derivation: :doc:`/derivations/routing`.
 
     Examples
     --------
@@ -153,6 +154,7 @@ def route(
     ----------
     Hauser (2019), arXiv:1907.11643, section 2.2.
     Sabour, Frosst and Hinton (2017), Dynamic routing between capsules, procedure 1.
+    Derivation: :doc:`/derivations/routing`.
 
     Examples
     --------
@@ -219,6 +221,7 @@ def forward(x: Array, W: Array, c: Array) -> Array:
     References
     ----------
     Hauser (2019), arXiv:1907.11643, eq. 3.
+    Derivation: :doc:`/derivations/routing`.
 
     Examples
     --------
@@ -259,6 +262,7 @@ def reverse(x_out: Array, W: Array, c: Array) -> Array:
     References
     ----------
     Hauser (2019), arXiv:1907.11643, Algorithm 1.
+    Derivation: :doc:`/derivations/routing`.
 
     Examples
     --------

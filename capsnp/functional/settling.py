@@ -127,6 +127,7 @@ def settle(
     References
     ----------
     Nemirovsky and Yudin (1983), Problem complexity and method efficiency in optimization.
+    Derivation: :doc:`/derivations/settling`.
 
     Examples
     --------
@@ -195,6 +196,10 @@ def settling_residual(
     OptionError, DomainError, ShapeError, DtypeError, MixedBackendError
         As `settle`.
 
+    Notes
+    -----
+    Derivation: :doc:`/derivations/settling`.
+
     Examples
     --------
     >>> import numpy as np
@@ -236,6 +241,10 @@ def settling_objective(h: Array, U: Array, e: Array, y: Array, *, strength: floa
     OptionError, ShapeError, DtypeError, MixedBackendError
         As `settle`.
 
+    Notes
+    -----
+    Derivation: :doc:`/derivations/settling`.
+
     Examples
     --------
     >>> import numpy as np
@@ -276,6 +285,10 @@ def settling_gradient(h: Array, U: Array, e: Array, y: Array) -> Array:
     ShapeError, DtypeError, MixedBackendError
         If the arrays do not fit each other, or the batch is empty.
 
+    Notes
+    -----
+    Derivation: :doc:`/derivations/settling`.
+
     Examples
     --------
     >>> import numpy as np
@@ -310,6 +323,10 @@ def code_potential(y: Array, /) -> Array:
     ------
     ShapeError, DtypeError
         If y has no axis or is not real floating.
+
+    Notes
+    -----
+    Derivation: :doc:`/derivations/settling`.
 
     Examples
     --------

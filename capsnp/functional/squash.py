@@ -118,6 +118,7 @@ def squash(z: Array, /, *, axis: int = -1) -> Array:
     References
     ----------
     Hauser (2019), arXiv:1907.11643, eq. 4; Sabour, Frosst and Hinton (2017), eq. 1.
+    Derivation: :doc:`/derivations/squash`.
 
     Examples
     --------
@@ -158,6 +159,10 @@ def squash_vjp(z: Array, g: Array, /, *, axis: int = -1) -> Array:
     ------
     DtypeError, MixedBackendError, ShapeError, OptionError
         If z and g do not fit together or have no such axis.
+
+    Notes
+    -----
+    Derivation: :doc:`/derivations/squash`.
 
     Examples
     --------
@@ -207,6 +212,7 @@ def unsquash(x: Array, /, *, axis: int = -1, clip: bool = False) -> Array:
     References
     ----------
     Hauser (2019), arXiv:1907.11643, eq. 6.
+    Derivation: :doc:`/derivations/squash`.
 
     Examples
     --------
@@ -261,6 +267,10 @@ def unsquash_vjp(x: Array, g: Array, /, *, axis: int = -1) -> Array:
         If a length is 0, where the derivative is infinite, or not below 1.
     DtypeError, MixedBackendError, ShapeError, OptionError
         If x and g do not fit together or have no such axis.
+
+    Notes
+    -----
+    Derivation: :doc:`/derivations/squash`.
 
     Examples
     --------
