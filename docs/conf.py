@@ -1,6 +1,11 @@
 """Sphinx: ``sphinx-build -W --keep-going docs docs/_build`` runs every page; errors stop it."""
 
+import importlib
 import importlib.metadata
+import re
+from pathlib import Path
+
+from sphinx.util import logging
 
 project = "capsnp"
 author = "capsnp developers"
@@ -19,6 +24,9 @@ templates_path = ["_templates"]
 exclude_patterns = ["_build", "jupyter_execute"]
 # `name` in a docstring is a link where there is such a name
 default_role = "py:obj"
+# a link to a name of capsnp that there is not is an error; types in words are no links
+nitpicky = True
+nitpick_ignore_regex = [("py:.*", r"(?!capsnp\.).*")]
 html_theme = "furo"
 html_title = "capsnp"
 html_static_path = ["_static"]
@@ -43,11 +51,26 @@ napoleon_use_ivar = True
 napoleon_preprocess_types = False
 
 
-def _skip(app, what, name, obj, skip, options):
+PUBLIC = ["functional", "models", "training", "datasets", "evaluation", "plotting", "verification"]
+"""Modules of which the reference lists every name."""
+
+
+def _expect_every_name(app):
+    """Warn of a public name that the reference leaves out."""
+    text = (Path(app.srcdir) / "api.md").read_text(encoding="utf-8")
+    listed = set(re.findall(r"^(?:   |\.\. py:data:: )(\w+)$", text, re.MULTILINE))
+    for module in PUBLIC:
+        for name in importlib.import_module(f"capsnp.{module}").__all__:
+            if name not in listed:
+                logging.getLogger(__name__).warning("api.md: capsnp.%s.%s is missing", module, name)
+
+
+def _skip(app, what, name, obj, skip, options):  # noqa: ARG001
     """Leave out fields of named tuples, which `Attributes` tells, and scikit-learn's routing."""
     is_field = (getattr(obj, "__doc__", None) or "").startswith("Alias for field number")
     return True if is_field or name.endswith("_request") else None
 
 
 def setup(app):
+    app.connect("builder-inited", _expect_every_name)
     app.connect("autodoc-skip-member", _skip)
