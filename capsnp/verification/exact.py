@@ -22,7 +22,7 @@ from capsnp.errors import DomainError, OptionError, ShapeError
 Method = Literal["moments", "cubature", "states"]
 
 _MOST_NUMBERS = 2**24
-_BATCH = 2**14
+_MOST_AT_A_TIME = 2**14
 
 
 class Balls(NamedTuple):
@@ -142,13 +142,13 @@ def draw(
         If a `log_p` is above the bound, beyond rounding.
     """
     parts: list[np.ndarray] = []
-    missing = n
+    missing, batch = n, min(8 * n, _MOST_AT_A_TIME)
     while missing > 0:
-        x = balls.uniform(_BATCH, rng)
+        x = balls.uniform(batch, rng)
         log_accept = log_p(x) - log_bound
         if np.max(log_accept) > 1e-9:
             raise DomainError(f"log_p: expected at most {log_bound:g}, got {np.max(log_p(x)):g}")
-        parts.append(x[np.log1p(-rng.random(_BATCH)) < log_accept][:missing])
+        parts.append(x[np.log1p(-rng.random(batch)) < log_accept][:missing])
         missing -= len(parts[-1])
     return np.concatenate([np.empty((0, *balls)), *parts])
 

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
+from scipy.spatial.distance import pdist, squareform
 
 from capsnp.errors import OptionError, ShapeError
 from capsnp.verification.exact import Balls, draw
@@ -203,11 +204,8 @@ def _judged(distance: float, null: np.ndarray, level: float, measure: str, n: in
 
 def _gram(x: np.ndarray, y: np.ndarray) -> np.ndarray:
     """Kernel of all pairs of both samples, (n + m, n + m)."""
-    both = np.concatenate([x, y]).reshape(len(x) + len(y), -1)
-    square = np.sum(both * both, axis=1)
-    distance = np.maximum(square[:, None] + square - 2.0 * both @ both.T, 0.0)
-    median = np.median(distance[np.triu_indices(len(both), 1)])
-    return np.exp(-distance / (2.0 * median))
+    between = pdist(np.concatenate([x, y]).reshape(len(x) + len(y), -1), "sqeuclidean")
+    return np.exp(-squareform(between) / (2.0 * np.median(between)))
 
 
 def _sides(n: int, m: int) -> np.ndarray:
