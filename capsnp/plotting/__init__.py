@@ -6,6 +6,7 @@ No function opens a window or touches pyplot; `save` writes a figure as PNG.
 from capsnp.plotting._page import COLOURS, save
 from capsnp.plotting.connections import connection_diagram
 from capsnp.plotting.curves import squash_curves, training_curves
+from capsnp.plotting.gradients import gradient_decomposition
 from capsnp.plotting.images import (
     capsule_grid,
     capsule_sweep,
@@ -24,6 +25,7 @@ __all__ = [
     "capsule_usage",
     "connection_diagram",
     "filters",
+    "gradient_decomposition",
     "negatives",
     "reconstructions",
     "routing_heatmap",
