@@ -148,7 +148,7 @@ def mix(x: Array, W: Array, c: Array, *, steps: int = 1, on: Array | None = None
 
 
 def cd_gradient(x: Array, W: Array, c: Array, *, steps: int = 1, on: Array | None = None) -> Array:
-    r"""Contrastive divergence gradient of W (eq. 18 with Algorithm 1's mixing).
+    r"""Contrastive divergence gradient of W: (18) with Algorithm 1's mixing.
 
     .. math::
         \Delta W_{ij} = \frac{2}{B} \sum_b c_{ij} \left(

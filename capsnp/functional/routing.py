@@ -194,7 +194,7 @@ def route(
 
 
 def forward(x: Array, W: Array, c: Array) -> Array:
-    r"""Weighted sum of predictions (eq. 3).
+    r"""Weighted sum of predictions (3).
 
     .. math:: z_j = \sum_i c_{ij} W_{ij} x_i
 
