@@ -49,6 +49,7 @@ napoleon_google_docstring = False
 napoleon_use_rtype = False
 napoleon_use_ivar = True
 napoleon_preprocess_types = False
+strip_signature_backslash = True  # or a name such as W_ would be a reference to W
 
 
 PUBLIC = ["functional", "models", "training", "datasets", "evaluation", "plotting", "verification"]
