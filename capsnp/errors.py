@@ -52,3 +52,7 @@ class CheckpointError(RunError):
 
 class DivergenceError(CapsnpError, ArithmeticError):
     """Training made a number that is not finite or has run away."""
+
+
+class InvariantError(CapsnpError, AssertionError):
+    """A function breaks an invariant; the lines after the first show a small case of it."""
