@@ -2,24 +2,34 @@
 
 import sys
 import tempfile
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.mutants.mutants import MUTANTS, Mutant
-from tests.mutants.running import ROOT, copy_package, failures, mutate
+from tests.mutants.running import ROOT, copy_package, failures, is_test, mutate
 
 PAGE = """# The tests are tested
 
-Each row is a mistake of one line in a copy of the package, and the check that has to fail then: a
-claim of the ledger, or a test. A mistake that its check does not notice is a defect of the check.
-`python -m tests.mutants` made this page; `pytest -m mutants` asserts the same. The list is in
-`tests/mutants/mutants.py`.
+A check that cannot fail proves nothing. Here single lines of a copy of the package are made wrong,
+each in a way that has a name, and the check that the list names with it has to fail: a claim of the
+ledger, or a test. `python -m tests.mutants` made this page, `pytest -m mutants` asserts the same,
+and the list is in `tests/mutants/mutants.py`.
 
-**{killed} of {all} mistakes are noticed.**
+**{noticed} of {all} mistakes are noticed.**
 
-| Mistake | Line, and what it was made | Noticed by |
-|---|---|---|
-{rows}
+| File | Mistakes | Noticed | by the ledger | by a test |
+|---|---:|---:|---:|---:|
+{counts}
+{entries}"""
+
+ENTRY = """
+**{mutant.name}**: {verdict}
+
+```diff
+- {mutant.old}
++ {mutant.new}
+```
 """
 
 
@@ -30,31 +40,37 @@ def noticed(mutant: Mutant) -> str:
         return next(iter(failures(Path(name), mutant.killer).values()), "")
 
 
-def row(mutant: Mutant, reason: str) -> str:
-    """A line of the table."""
-    cells = (
-        f"{mutant.name}<br>`{mutant.file}`",
-        f"`{mutant.old}`<br>`{mutant.new}`",
-        f"`{mutant.killer}`<br>{reason[:90] or '**not noticed**'}",
+def page(reasons: Mapping[Mutant, str]) -> str:
+    """Counts by file, then every mistake with why its check failed."""
+    counts, entries = [], []
+    for file in dict.fromkeys(mutant.file for mutant in MUTANTS):
+        here = [mutant for mutant in MUTANTS if mutant.file == file]
+        seen = [mutant for mutant in here if reasons[mutant]]
+        by_test = sum(is_test(mutant.killer) for mutant in seen)
+        numbers = (len(here), len(seen), len(seen) - by_test, by_test)
+        counts.append(f"| `{file}` | {' | '.join(map(str, numbers))} |")
+        entries.append(f"\n## {file}\n")
+        for mutant in here:
+            reason = reasons[mutant]
+            verdict = f"`{mutant.killer}`, {reason[:90]}" if reason else "**not noticed**"
+            entries.append(ENTRY.format(mutant=mutant, verdict=verdict))
+    return PAGE.format(
+        noticed=sum(map(bool, reasons.values())),
+        all=len(MUTANTS),
+        counts="\n".join(counts),
+        entries="".join(entries),
     )
-    escaped = (cell.replace("|", "\\|") for cell in cells)
-    return f"| {' | '.join(escaped)} |"
 
 
 def main() -> int:
     """Write ``docs/mutants.md``; 1 if a mistake is not noticed."""
+    reasons = {}
     with ThreadPoolExecutor(2) as pool:
-        reasons = []
         for mutant, reason in zip(MUTANTS, pool.map(noticed, MUTANTS), strict=True):
             print(f"{'noticed' if reason else 'NOT NOTICED'}: {mutant.name}", flush=True)
-            reasons.append(reason)
-    page = PAGE.format(
-        killed=sum(map(bool, reasons)),
-        all=len(MUTANTS),
-        rows="\n".join(map(row, MUTANTS, reasons)),
-    )
-    (ROOT / "docs" / "mutants.md").write_text(page, encoding="utf-8")
-    return int(not all(reasons))
+            reasons[mutant] = reason
+    (ROOT / "docs" / "mutants.md").write_text(page(reasons), encoding="utf-8")
+    return int(not all(reasons.values()))
 
 
 if __name__ == "__main__":
