@@ -52,7 +52,8 @@ napoleon_preprocess_types = False
 strip_signature_backslash = True  # or a name such as W_ would be a reference to W
 
 
-PUBLIC = ["functional", "models", "training", "datasets", "evaluation", "plotting", "verification"]
+PUBLIC = ["functional", "models", "training", "datasets", "evaluation", "plotting"]
+PUBLIC += ["verification", "testing"]
 """Modules of which the reference lists every name."""
 
 
