@@ -45,7 +45,8 @@ PresetOption = Annotated[
     typer.Option(
         "--preset",
         metavar="PRESET",
-        help="small (for the digits), default (for all else) or paper (to the letter).",
+        help="small (for the digits), colour (for rgb), default (for all else) or paper (to the "
+        "letter).",
     ),
 ]
 ConfigOption = Annotated[
