@@ -120,7 +120,7 @@ def test_an_unknown_name_gets_the_nearest_known_ones(name, near):
         ("capsules.n_winners", "all", "a whole number or 'none'"),
         ("decoder.settled_counts", 3, "a list"),
         ("decoder.settled_counts", ["a"], "a list"),
-        ("preset", "big", "one of 'default', 'small', 'paper'"),
+        ("preset", "big", "one of 'default', 'colour', 'small', 'paper'"),
         ("data", 5, "a text"),
     ],
 )
