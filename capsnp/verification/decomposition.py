@@ -121,6 +121,8 @@ class GradientDecomposition:
     def table(self, *, title: str = "Gradients") -> Table:
         """Cosines and norm ratios with their errors, over all capsules and of each.
 
+        What the terms of all capsules come to, apart from each other, stands below.
+
         Parameters
         ----------
         title : str
@@ -148,7 +150,20 @@ class GradientDecomposition:
             rows["all" if capsule is None else f"capsule {capsule}"] = row
         worst = max(row["cosine error frozen routed"] for row in rows.values())
         note = f"Standard errors of cosines with the routed gradient are up to {worst:.1g}."
-        return Table(title, tuple(columns), rows, (note,))
+        return Table(title, tuple(columns), rows, (note, self._terms()))
+
+    def _terms(self) -> str:
+        model_routed = np.mean(self.model_routed, axis=0)
+        terms = {
+            "data, frozen and routed": (self.data_frozen, self.data_routed),
+            "model, frozen and routed": (self.model_frozen, model_routed),
+            "model, mixing and frozen": (self.model_mixing, self.model_frozen),
+        }
+        parts = [
+            f"{name} {_cosine(*pair):.3f} and {_norm_ratio(*pair):.3f}"
+            for name, pair in terms.items()
+        ]
+        return f"Cosine and norm ratio of terms: {'; '.join(parts)}."
 
     def _measure(
         self,

@@ -206,6 +206,11 @@ def test_table_has_every_capsule_and_pair(x, W):
             assert row[f"ratio {first} {second}"] == ratio
             assert row[f"ratio error {first} {second}"] == error
     assert "‖mixing‖/‖frozen‖" in table.markdown()
+    data = np.sum(found.data_frozen * found.data_routed)
+    data /= np.linalg.norm(found.data_frozen) * np.linalg.norm(found.data_routed)
+    ratio = np.linalg.norm(found.model_mixing) / np.linalg.norm(found.model_frozen)
+    assert f"data, frozen and routed {data:.3f} and " in table.notes[1]
+    assert table.notes[1].endswith(f" and {ratio:.3f}.")
     assert table.title == "A title"
 
 
