@@ -1,5 +1,6 @@
 """Break every line of the list and write what noticed it: ``python -m tests.mutants``."""
 
+import re
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -51,8 +52,8 @@ def page(reasons: Mapping[Mutant, str]) -> str:
         counts.append(f"| `{file}` | {' | '.join(map(str, numbers))} |")
         entries.append(f"\n## {file}\n")
         for mutant in here:
-            reason = reasons[mutant]
-            verdict = f"`{mutant.killer}`, {reason[:90]}" if reason else "**not noticed**"
+            reason = re.sub(" at 0x[0-9a-f]+", "", reasons[mutant])[:90].rstrip()
+            verdict = f"`{mutant.killer}`, {reason}" if reason else "**not noticed**"
             entries.append(ENTRY.format(mutant=mutant, verdict=verdict))
     return PAGE.format(
         noticed=sum(map(bool, reasons.values())),
