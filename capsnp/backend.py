@@ -7,6 +7,7 @@ The mathematics never asks which library runs: it takes its namespace from its a
 import contextlib
 import importlib
 import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -138,6 +139,30 @@ class Backend:
             self.xp.cuda.get_current_stream().synchronize()
         elif self.name == "torch" and self.xp.cuda.is_available():
             self.xp.cuda.synchronize()
+
+    @contextlib.contextmanager
+    def holding(self, dtype: str) -> Iterator[None]:
+        """Let arrays have this dtype inside: JAX has float64 only where it is asked for.
+
+        Parameters
+        ----------
+        dtype : str
+
+        Examples
+        --------
+        >>> with get_backend("numpy").holding("float64"):
+        ...     pass
+        """
+        if self.name != "jax" or dtype != "float64":
+            yield
+            return
+        config = importlib.import_module("jax").config
+        before = config.jax_enable_x64
+        config.update("jax_enable_x64", True)
+        try:
+            yield
+        finally:
+            config.update("jax_enable_x64", before)
 
     def rng(self, seed: int) -> Any:
         """A generator of bulk noise with `random` and `standard_normal`, on the device if it can.

@@ -188,7 +188,7 @@ def testing(backend: str | Backend, dtype: str, examples: int, factor: float) ->
     if not factor > 0:
         raise OptionError(f"factor: expected a number above 0, got {factor!r}")
     library = get_backend(backend)
-    with _wide(library, dtype):
+    with library.holding(dtype):
         yield Subject(library, dtype, examples, factor)
 
 
@@ -224,18 +224,3 @@ def _belongs(value: Any, backend: Backend) -> bool:
         return backend_of(value).name == backend.name
     except CapsnpError:
         return False
-
-
-@contextlib.contextmanager
-def _wide(backend: Backend, dtype: str) -> Iterator[None]:
-    if backend.name != "jax" or dtype != "float64":
-        yield
-        return
-    import jax
-
-    before = jax.config.jax_enable_x64
-    jax.config.update("jax_enable_x64", True)
-    try:
-        yield
-    finally:
-        jax.config.update("jax_enable_x64", before)

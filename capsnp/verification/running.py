@@ -4,7 +4,7 @@ import contextlib
 import json
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -124,7 +124,7 @@ def verify(
     if seed < 0:
         raise OptionError(f"seed: expected a whole number from 0, got {seed}")
     claims = select(equations, sections=sections, names=names)
-    with _wide(backend, dtype):
+    with backend.holding(dtype):
         return [
             examine(found, Lab(backend, dtype, seed, found.name, thorough=thorough))
             for found in track(claims, "claims")
@@ -237,22 +237,6 @@ def _backend_of(xp: Any) -> Backend:
 def _is_plain(name: str, xp: Any) -> bool:
     """Whether a namespace is the library itself, which array-api-compat wraps."""
     return getattr(xp, "__name__", "") == name.replace("-", "_")
-
-
-@contextlib.contextmanager
-def _wide(backend: Backend, dtype: str) -> Iterator[None]:
-    """Let JAX hold float64 while it is asked for."""
-    if backend.name != "jax" or dtype != "float64":
-        yield
-        return
-    import jax
-
-    before = jax.config.jax_enable_x64
-    jax.config.update("jax_enable_x64", True)
-    try:
-        yield
-    finally:
-        jax.config.update("jax_enable_x64", before)
 
 
 # --- reports ----------------------------------------------------------------------------------

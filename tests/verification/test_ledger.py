@@ -3,7 +3,6 @@
 import pytest
 
 from capsnp.verification import Lab, examine, ledger
-from capsnp.verification.running import _wide
 
 CLAIMS = {claim.name: claim for claim in ledger()}
 
@@ -13,7 +12,7 @@ CLAIMS = {claim.name: claim for claim in ledger()}
 def test_claim(name, dtype, library):
     if library.name == "numpy-read-only":
         pytest.skip("the ledger runs on writeable arrays; read-only ones have tests of their own")
-    with _wide(library.backend, dtype):
+    with library.backend.holding(dtype):
         result = examine(CLAIMS[name], Lab(library.backend, dtype, 0, name))
     if result.status == "not run":
         pytest.skip(result.reason)
