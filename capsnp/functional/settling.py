@@ -34,7 +34,7 @@ from capsnp.functional.squash import length, squash
 _LARGEST_SLOPE = 3.0 * math.sqrt(3.0) / 8.0
 """Of r²/(1+r²), at r = 1/√3: the Lipschitz constant of squash."""
 
-_POWER_STEPS = {"shared": 64, "per example": 16}
+_POWER_STEPS = 64
 _POWER_MARGIN = 1.1
 """Power iteration comes from below, so it is stretched; steps twice too long would still settle."""
 
@@ -152,9 +152,8 @@ def settle(
     target = gated(xp, layer.reverse(h), gate)  # Vh
     z = v = xp.zeros_like(target)
     y, residual = z, target
-    batch, kind = (1, "shared") if e.ndim == 2 else (h.shape[0], "per example")
-    start = _fixed_vector(xp, target, batch)
-    largest = _largest_eigenvalue(xp, gram, start, _POWER_STEPS[kind])
+    start = _fixed_vector(xp, target, 1 if e.ndim == 2 else h.shape[0])
+    largest = _largest_eigenvalue(xp, gram, start)
     step = 1.0 / (_LARGEST_SLOPE * largest + float(strength))
     iterations = 0
     while iterations < max_iter and not (tol > 0 and bool(xp.all(_norm(xp, residual) <= tol))):
@@ -363,10 +362,10 @@ def _gram(xp: Any, layer: Coupling) -> Callable[[Array], Array]:
     return apply
 
 
-def _largest_eigenvalue(xp: Any, gram: Callable[[Array], Array], start: Array, steps: int) -> Array:
+def _largest_eigenvalue(xp: Any, gram: Callable[[Array], Array], start: Array) -> Array:
     """λmax of a positive semi-definite map per example, (B, 1, 1), with a margin above."""
     v = start
-    for _ in range(steps):
+    for _ in range(_POWER_STEPS):
         v = gram(v)
         norm = _norm(xp, v)[:, None, None]
         v = v / xp.where(norm > 0, norm, xp.ones_like(norm))

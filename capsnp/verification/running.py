@@ -216,7 +216,7 @@ def _worse(first: Check, second: Check) -> bool:
 
 def _ratio(check: Check) -> float:
     if math.isnan(check.tolerance):
-        return -1.0  # nothing yet
+        return -math.inf  # nothing yet
     if math.isnan(check.residual):
         return math.inf
     if check.residual <= check.tolerance:
