@@ -215,7 +215,7 @@ class CapsuleDecoder(Estimator):
         parts = map_blocks(
             lambda rows: (
                 route(
-                    y[rows],
+                    y[rows, ...],
                     self.U_,
                     iterations=self.routing_iterations,
                     agreement=self.agreement,
@@ -260,9 +260,9 @@ class CapsuleDecoder(Estimator):
         steps = self.settling_steps if max_iter is None else max_iter
 
         def part(rows: slice) -> Settled:
-            e = self._coefficients(start[rows], self.gain)
-            gate = None if on is None else on[rows]
-            return settle(h[rows], self.U_, e, strength=self.strength, on=gate, max_iter=steps)
+            e = self._coefficients(start[rows, ...], self.gain)
+            gate = None if on is None else on[rows, ...]
+            return settle(h[rows, ...], self.U_, e, strength=self.strength, on=gate, max_iter=steps)
 
         y, z, residual, _ = zip(*self._in_parts(part, h.shape[0]), strict=True)
         join = self._backend.xp.concat
@@ -346,17 +346,17 @@ class DecoderTraining(Training):
         on = winners(priority, k)
 
         def part(rows: slice) -> tuple[Array, Array]:
-            e = model._coefficients(y[rows], model.gain)
+            e = model._coefficients(y[rows, ...], model.gain)
             settled = settle(
-                h[rows],
+                h[rows, ...],
                 model.U_,
                 e,
                 strength=model.strength,
-                on=on[rows],
+                on=on[rows, ...],
                 max_iter=model.settling_steps_training,
             )
             share = (rows.stop - rows.start) / y.shape[0]
-            gradient = settling_gradient(h[rows], model.U_, e, settled.y)
+            gradient = settling_gradient(h[rows, ...], model.U_, e, settled.y)
             return share * gradient, xp.sum(length(settled.y))
 
         gradients, lengths = zip(*model._in_parts(part, y.shape[0]), strict=True)
