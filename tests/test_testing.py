@@ -772,7 +772,7 @@ def test_differences_that_cannot_tell_say_so():
         return np.sum(x) + 0.1 * noise
 
     message = "^ones_like cannot be judged: differences of rough are rougher than rough itself$"
-    fails(message, check_gradient, rough, np.ones_like, factor=1e6)
+    fails(message, check_gradient, rough, np.ones_like, factor=10.0, examples=2)
     fails("f returns shape", check_gradient, lambda x: x, lambda x: x)
 
 

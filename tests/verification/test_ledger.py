@@ -12,6 +12,8 @@ CLAIMS = {claim.name: claim for claim in ledger()}
 def test_claim(name, dtype, library):
     if library.name == "numpy-read-only":
         pytest.skip("the ledger runs on writeable arrays; read-only ones have tests of their own")
+    if library.name == "jax" and dtype == "float32":
+        pytest.skip("JAX compiles every shape again, for minutes: capsnp verify --everywhere")
     with library.backend.holding(dtype):
         result = examine(CLAIMS[name], Lab(library.backend, dtype, 0, name))
     if result.status == "not run":
