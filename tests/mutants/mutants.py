@@ -1036,8 +1036,8 @@ TRAINING_MUTANTS = (
     Mutant(
         "codes that settled with a gain learnt without it",
         DECODER,
-        "gradient = settling_gradient(h[rows], model.U_, e, settled.y)",
-        "gradient = settling_gradient(h[rows], model.U_, e / model.gain, settled.y)",
+        "gradient = settling_gradient(h[rows, ...], model.U_, e, settled.y)",
+        "gradient = settling_gradient(h[rows, ...], model.U_, e / model.gain, settled.y)",
         "tests/models/test_capsule_decoder.py::test_second_phase_by_loops",
     ),
     Mutant(
@@ -1050,7 +1050,7 @@ TRAINING_MUTANTS = (
     Mutant(
         "all capsules settle where winners are asked for",
         DECODER,
-        "on=on[rows],",
+        "on=on[rows, ...],",
         "on=None,",
         "tests/models/test_capsule_decoder.py::test_second_phase_by_loops",
     ),
