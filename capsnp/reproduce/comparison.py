@@ -128,37 +128,43 @@ def comparison_table(found: Mapping[str, Any]) -> Table:
 
 
 def verdict(trials: Sequence[Mapping[str, Any]]) -> str:
-    """Whether routing earns its place, in a sentence.
+    """Whether routing earns its place in W and in U, a sentence for each.
+
+    A trial is better than another if it is by a tenth in some quality, and by a tenth worse in
+    none. Only trials that differ in one of the two numbers are compared.
 
     Examples
     --------
     >>> one = {"W": 1, "U": 1, "rebuilt": 8.0, "joint": 20.0, "half": 60.0}
     >>> two = {"W": 2, "U": 1, "rebuilt": 10.0, "joint": 30.0, "half": 80.0}
     >>> verdict([one, two])
-    'One iteration (uniform coefficients) is clearly better than routing in all three qualities.'
+    'In W one iteration (uniform coefficients) is better than 2. In U nothing was compared.'
     """
-    uniform = [trial for trial in trials if trial["W"] == trial["U"] == 1]
-    routed = [trial for trial in trials if trial["W"] > 1 or trial["U"] > 1]
-    if not uniform or not routed:
-        return "Nothing can be said of routing without both one and more iterations."
-    one = uniform[0]
-    if all(one[q] < (1 - MARGIN) * trial[q] for q in QUALITIES for trial in routed):
-        return (
-            "One iteration (uniform coefficients) is clearly better than routing in all three "
-            "qualities."
-        )
-    better = [
-        f"{trial['W']} in W and {trial['U']} in U"
-        for trial in routed
-        if any(trial[q] < (1 - MARGIN) * one[q] for q in QUALITIES)
-        and not any(one[q] < (1 - MARGIN) * trial[q] for q in QUALITIES)
-    ]
-    if better:
-        return (
-            f"Routing is better than one iteration, by a tenth in some quality and worse in none, "
-            f"with {'; '.join(better)} iterations."
-        )
-    return (
-        "Routing makes no clear difference: no number of iterations is better than one by a tenth "
-        "in some quality and worse in none."
-    )
+    return f"{_verdict_on('W', 'U', trials)} {_verdict_on('U', 'W', trials)}"
+
+
+def _verdict_on(model: str, other: str, trials: Sequence[Mapping[str, Any]]) -> str:
+    """What trials that differ in one model's iterations say, with one iteration as the measure."""
+    ones = {trial[other]: trial for trial in trials if trial[model] == 1}
+    routed = [trial for trial in trials if trial[model] > 1 and trial[other] in ones]
+    if not routed:
+        return f"In {model} nothing was compared."
+    found: dict[str, list[str]] = {"better": [], "worse": [], "alike": []}
+    for trial in routed:
+        one = ones[trial[other]]
+        word = "better" if _better(trial, one) else "worse" if _better(one, trial) else "alike"
+        found[word].append(str(trial[model]))
+    said = {
+        "better": "routing with {} is better than one iteration",
+        "worse": "one iteration (uniform coefficients) is better than {}",
+        "alike": "{} makes no clear difference to one iteration",
+    }
+    parts = [said[word].format(" and ".join(n)) for word, n in found.items() if n]
+    return f"In {model} {'; '.join(parts)}."
+
+
+def _better(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
+    """By a tenth in some quality, and by a tenth worse in none."""
+    clearly = [a[q] < (1 - MARGIN) * b[q] for q in QUALITIES]
+    worse = [b[q] < (1 - MARGIN) * a[q] for q in QUALITIES]
+    return any(clearly) and not any(worse)
