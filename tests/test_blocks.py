@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from capsnp.blocks import map_blocks, n_threads, slices
+from capsnp.blocks import _blas, map_blocks, n_threads, slices
 from capsnp.errors import OptionError
 
 
@@ -58,3 +58,37 @@ def test_bad_number_of_threads(monkeypatch, asked):
     monkeypatch.setenv("CAPSNP_NUM_THREADS", asked)
     with pytest.raises(OptionError, match="CAPSNP_NUM_THREADS: expected a whole number from 1"):
         n_threads()
+
+
+def blas_threads():
+    return [library["num_threads"] for library in _blas().info() if library["user_api"] == "blas"]
+
+
+@pytest.mark.usefixtures("threads")
+def test_blas_has_one_thread_inside_a_block_and_its_own_again_afterwards():
+    before = blas_threads()
+    seen = map_blocks(lambda _: blas_threads(), range(3), parallel=True)
+    assert seen == [[1] * len(before)] * 3
+    assert blas_threads() == before
+
+
+@pytest.mark.usefixtures("threads")
+def test_callers_that_overlap_leave_blas_as_it_was():
+    before = blas_threads()
+    first_is_in, second_is_in, first_is_out = (threading.Event() for _ in range(3))
+
+    def first():
+        map_blocks(lambda _: first_is_in.set() or second_is_in.wait(30), range(2), parallel=True)
+        first_is_out.set()
+
+    def second():
+        assert first_is_in.wait(30)
+        map_blocks(lambda _: second_is_in.set() or first_is_out.wait(30), range(3), parallel=True)
+
+    callers = [threading.Thread(target=caller) for caller in (first, second)]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join(60)
+    assert first_is_out.is_set()
+    assert blas_threads() == before

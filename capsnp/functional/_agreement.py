@@ -1,15 +1,24 @@
 """Weighted sums of predictions and agreement with them, without holding the predictions.
 
-Letters as in `routing`, with the batch on the last axis, where element-wise work is long and
-contiguous: x (I, P, B), c (J, I, B), z (J, D, B). The inner product of a prediction with a target
-is taken as x_i·(W_ijᵀ target_j), one matrix product per output capsule.
+Letters as in `routing`, with the batch on the last axis and a plane for each dimension of the
+inputs, where element-wise work is long and contiguous: x (P, I, B), weights as columns
+(J, P, I, D), c (J, I, B), z (J, D, B). The inner product of a prediction with a target is taken as
+x_i·(W_ijᵀ target_j), one matrix product per output capsule and plane.
 """
 
 import math
 from typing import Any
 
+from array_api_compat import is_numpy_namespace
+
 from capsnp.backend import Array
-from capsnp.functional.squash import length, squash
+from capsnp.blocks import slices
+from capsnp.functional._coupling import flat, planes_at_a_time, sum_over, total
+from capsnp.functional._polar import polar, unit
+from capsnp.functional.squash import squash
+
+_PREDICTIONS = 2**19
+"""Numbers of the predictions that are held at a time for their lengths on a host."""
 
 
 class Votes:
@@ -19,56 +28,72 @@ class Votes:
     ----------
     xp : module
         Namespace of the arrays.
-    W : array, shape (I, J, D, P)
-    x : array, shape (I, P, B)
-    x_sized : array, shape (I, P, B), optional
-        `sized` x for agreement by cosine; without it a prediction agrees by its inner product
-        with squash(z).
+    K : array, shape (J, P, I, D)
+        The weights as columns.
+    x : array, shape (P, I, B)
+    cosine : bool
+        Agreement by cosine; without it a prediction agrees by its inner product with squash(z).
 
     Notes
     -----
-    A cosine does not change when x_i or W_ij is multiplied by a number, so both are brought to a
-    size where the squares of predictions neither overflow nor underflow.
+    A cosine does not change when x_i or W_ij is multiplied by a number. Where squares of
+    predictions could overflow or underflow, both are brought to a size where they do not.
     """
 
-    def __init__(self, xp: Any, W: Array, x: Array, x_sized: Array | None = None) -> None:
+    def __init__(self, xp: Any, K: Array, x: Array, *, cosine: bool) -> None:
         self._xp = xp
+        self._K = self._K_compared = K
         self._x = self._x_compared = x
-        self._rows = self._rows_compared = _rows(xp, W)
         self._inverse_lengths = None
-        self.n_inputs, self.n_outputs = W.shape[:2]
-        if x_sized is not None:
-            # Squared lengths stay below 16·D·P²·size². A size far above 1 leaves the room below 1
-            # to predictions that are short although x_i and W_ij are not.
-            size = 2.0 ** (50 if x.dtype == xp.float32 else 480)
-            W = sized(xp, W, axis=(2, 3)) * size
-            self._x_compared, self._rows_compared = x_sized, _rows(xp, W)
-            self._inverse_lengths = _inverse_lengths(xp, W, x_sized)
+        self.n_outputs, P, self.n_inputs, _ = K.shape
+        self._planes = slices(P, planes_at_a_time(xp, P, self.n_inputs * x.shape[2]))
+        if cosine:
+            self._inverse_lengths = self._find_lengths()
 
     def mean(self, share: float) -> Array:
         """Sums (J, D, B) with all coefficients equal."""
-        I, P, B = self._x.shape
-        return share * (self._rows @ self._xp.reshape(self._x, (I * P, B)))
+        xp = self._xp
+        P, I, B = self._x.shape
+        return share * (flat(xp, self._K).mT @ xp.reshape(self._x, (P * I, B)))
 
     def weigh(self, c: Array) -> Array:
         """Sums (J, D, B) with coefficients (J, I, B)."""
-        I, P, B = self._x.shape
-        return self._rows @ self._xp.reshape(c[:, :, None, :] * self._x, (self.n_outputs, I * P, B))
+        xp = self._xp
+        return total(
+            flat(xp, self._K[:, p, ...]).mT @ flat(xp, c[:, None, ...] * self._x[p, ...])
+            for p in self._planes
+        )
 
     def agree(self, z: Array) -> Array:
         """Agreements (J, I, B) with sums (J, D, B)."""
         if self._inverse_lengths is None:
             return self._inner(squash(z, axis=1))
         xp = self._xp
-        direction = z / _or_one(xp, length(z, axis=1)[:, None, :])
+        direction = unit(xp, z, polar(xp, z, axis=1))
         return xp.clip(self._inner(direction) * self._inverse_lengths, min=-1.0, max=1.0)
 
     def _inner(self, target: Array) -> Array:
-        xp = self._xp
-        pulled = self._rows_compared.mT @ target
-        return xp.sum(
-            xp.reshape(pulled, (self.n_outputs, *self._x.shape)) * self._x_compared, axis=2
+        """Inner products (J, I, B) of the compared predictions with targets (J, D, B)."""
+        xp, target = self._xp, target[:, None, ...]
+        return total(
+            sum_over(xp, (self._K_compared[:, p, ...] @ target) * self._x_compared[p, ...], axis=1)
+            for p in self._planes
         )
+
+    def _find_lengths(self) -> Array:
+        """1/‖W_ij x_i‖ as (J, I, B), 0 for a zero prediction, of what is compared."""
+        xp, K, x = self._xp, self._K, self._x
+        if is_numpy_namespace(xp):  # reading the squares is free on a host alone
+            squares = _squares(xp, K, x)
+            if xp.min(squares) > 2.0**-96 and xp.max(squares) < 2.0**96:
+                return 1.0 / xp.sqrt(squares)
+        # Squared lengths stay below 16·D·P²·size². A size far above 1 leaves the room below 1 to
+        # predictions that are short although x_i and W_ij are not.
+        size = 2.0 ** (50 if x.dtype == xp.float32 else 480)
+        self._K_compared = sized(xp, K, axis=(1, 3)) * size
+        self._x_compared = sized(xp, x, axis=0)
+        lengths = xp.sqrt(_squares(xp, self._K_compared, self._x_compared))
+        return xp.where(lengths > 0, 1.0 / _or_one(xp, lengths), xp.zeros_like(lengths))
 
 
 def sized(xp: Any, array: Array, *, axis: int | tuple[int, ...]) -> Array:
@@ -85,17 +110,25 @@ def sized(xp: Any, array: Array, *, axis: int | tuple[int, ...]) -> Array:
     return array * xp.reshape(xp.take(table, place, axis=0), largest.shape)
 
 
-def _rows(xp: Any, W: Array) -> Array:
-    """Weights (I, J, D, P) as a matrix per output capsule, (J, D, I·P)."""
-    I, J, D, P = W.shape
-    return xp.reshape(xp.permute_dims(W, (1, 2, 0, 3)), (J, D, I * P))
+def _squares(xp: Any, K: Array, x: Array) -> Array:
+    """Squared lengths (J, I, B) of predictions, of some inputs at a time."""
+    J, _, I, D = K.shape
+    B = x.shape[2]
+    W = xp.permute_dims(K, (0, 2, 3, 1))  # (J, I, D, P)
+    x_IPB = xp.permute_dims(x, (1, 0, 2))
+    inputs = I if not is_numpy_namespace(xp) else max(1, _PREDICTIONS // max(J * D * B, 1))
+    found = []
+    for s in slices(I, inputs):
+        predictions = W[:, s, ...] @ x_IPB[s, ...]
+        found.append(_sum_of_squares(xp, predictions))
+    return found[0] if len(found) == 1 else xp.concat(found, axis=1)
 
 
-def _inverse_lengths(xp: Any, W: Array, x: Array) -> Array:
-    """1/‖W_ij x_i‖ as (J, I, B), 0 for a zero prediction."""
-    predictions = xp.permute_dims(W, (1, 0, 2, 3)) @ x  # (J, I, D, B)
-    lengths = xp.sqrt(xp.vecdot(predictions, predictions, axis=-2))
-    return xp.where(lengths > 0, 1.0 / _or_one(xp, lengths), xp.zeros_like(lengths))
+def _sum_of_squares(xp: Any, z: Array) -> Array:
+    """Squared lengths over the last axis but one; NumPy has a sum of products in one pass."""
+    if is_numpy_namespace(xp):
+        return xp.einsum("jidb,jidb->jib", z, z)
+    return xp.sum(z * z, axis=-2)
 
 
 def _or_one(xp: Any, divisor: Array) -> Array:

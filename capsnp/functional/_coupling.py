@@ -2,16 +2,32 @@
 
 Coefficients that a whole batch shares make the map one matrix, and each product one matrix
 product. With coefficients of its own for each example, the map goes through the capsules of the
-smaller side one at a time, with the batch on the last axis, where element-wise work is long and
-contiguous: the predictions (B, I, J, D) are never held.
+smaller side in blocks, each dimension of the larger side's capsules in a plane of its own with the
+batch on the last axis, where element-wise work is long and contiguous. The predictions (B, I, J, D)
+are never held.
 """
 
-from collections.abc import Sequence
+import functools
+import itertools
+import operator
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
+from array_api_compat import is_numpy_namespace
+
 from capsnp.backend import Array
+from capsnp.blocks import map_blocks, slices
 from capsnp.errors import ShapeError
 from capsnp.functional._checks import expect_ndim, expect_shape, floating
+
+_DEVICE_NUMBERS = 2**26
+"""Numbers in the largest array of a block on a device: 256 MB in float32."""
+
+_HOST_NUMBERS = 2**16
+"""Numbers in planes of a block on a host, where they stay in the cache: 256 KB in float32."""
+
+_MIN_EXAMPLES = 16
+"""A block is not cut to fewer examples: narrower matrix products cost more."""
 
 
 class Coupling(Protocol):
@@ -104,11 +120,18 @@ def weight_matrix(xp: Any, W: Array) -> Array:
     return xp.reshape(xp.permute_dims(W, (1, 2, 0, 3)), (J * D, I * P))
 
 
-def batch_last(xp: Any, x: Array) -> Array:
-    """An array (B, M, N) as contiguous (M, N, B)."""
-    B, M, N = x.shape
-    flat = xp.reshape(xp.permute_dims(x, (1, 2, 0)), (-1,))  # a copy, unless it lies so already
-    return xp.reshape(flat, (M, N, B))
+def planes(xp: Any, x: Array) -> Array:
+    """Capsules (B, I, P) as contiguous planes (P, I, B), one for each of their dimensions."""
+    B, I, P = x.shape
+    flat = xp.reshape(xp.permute_dims(x, (2, 1, 0)), (-1,))  # a copy, unless it lies so already
+    return xp.reshape(flat, (P, I, B))
+
+
+def columns(xp: Any, W: Array) -> Array:
+    """Weights (I, J, D, P) as contiguous (J, P, I, D), for each j the matrices of all planes."""
+    I, J, D, P = W.shape
+    flat = xp.reshape(xp.permute_dims(W, (1, 3, 0, 2)), (-1,))
+    return xp.reshape(flat, (J, P, I, D))
 
 
 class SharedCoupling:
@@ -157,35 +180,33 @@ class ExampleCoupling:
     """Each example with its own coefficients (B, I, J)."""
 
     def __init__(self, xp: Any, W: Array, c: Array) -> None:
-        I, J = W.shape[:2]
         self._xp = xp
         self._W = W
-        self._by_outputs = J <= I
-        if self._by_outputs:
-            self._c_JIB = batch_last(xp, xp.permute_dims(c, (0, 2, 1)))
-            self._c_IJB = xp.permute_dims(self._c_JIB, (1, 0, 2))
+        self._c = c
+        self._flipped = W.shape[1] > W.shape[0]  # the side with fewer capsules is the fan's hub
+        if self._flipped:
+            self._fan = Fan(xp, _transposed(xp, W), xp.permute_dims(c, (0, 2, 1)))
         else:
-            self._c_IJB = batch_last(xp, c)
-            self._c_JIB = xp.permute_dims(self._c_IJB, (1, 0, 2))
+            self._fan = Fan(xp, W, c)
 
     def forward(self, x: Array) -> Array:
-        return self._map(x, self._W, self._c_JIB, gather=self._by_outputs)
+        return self._fan.spread(x) if self._flipped else self._fan.gather(x)
 
     def reverse(self, x_out: Array) -> Array:
-        back = self._xp.permute_dims(self._W, (1, 0, 3, 2))  # (J, I, P, D)
-        return self._map(x_out, back, self._c_IJB, gather=not self._by_outputs)
+        return self._fan.gather(x_out) if self._flipped else self._fan.spread(x_out)
 
     def gradient(self, *terms: tuple[Array, Array]) -> Array:
-        if self._by_outputs:
-            return _products(self._xp, terms, self._c_JIB)
-        back = _products(self._xp, [(pull, x) for x, pull in terms], self._c_IJB)
-        return self._xp.permute_dims(back, (1, 0, 3, 2))
+        if not self._flipped:
+            return self._fan.products(terms)
+        flipped = self._fan.products([(pull, x) for x, pull in terms])
+        return _transposed(self._xp, flipped)
 
     def gram(self) -> Array:
         """Σ_j c_ij c_i'j W_ijᵀ W_i'j, one pair of input capsules at a time."""
         xp = self._xp
         I, J, D, P = self._W.shape
-        B = self._c_IJB.shape[2]
+        B = self._c.shape[0]
+        c_IJB = _in_order(xp, xp.permute_dims(self._c, (1, 2, 0)))
         W_JDIP = xp.reshape(xp.permute_dims(self._W, (1, 2, 0, 3)), (J, D, I * P))
         blocks: list[list[Array]] = [[] for _ in range(I)]
         for i in range(I):
@@ -193,50 +214,128 @@ class ExampleCoupling:
             products = xp.reshape(products, (J, P, I - i, P))
             blocks[i] = [blocks[earlier][i].mT for earlier in range(i)]
             for other in range(i, I):
-                weights = self._c_IJB[i, ...] * self._c_IJB[other, ...]
+                weights = c_IJB[i, ...] * c_IJB[other, ...]
                 block = weights.mT @ xp.reshape(products[:, :, other - i, :], (J, P * P))
                 blocks[i].append(xp.reshape(block, (B, P, P)))
         return xp.concat([xp.concat(row, axis=2) for row in blocks], axis=1)
 
-    def _map(self, x: Array, W: Array, c_JIB: Array, *, gather: bool) -> Array:
-        z_JDB = (_gather if gather else _spread)(self._xp, batch_last(self._xp, x), W, c_JIB)
-        return self._xp.permute_dims(z_JDB, (2, 0, 1))
+
+class Fan:
+    """Many capsules i on one side, a few j on the other.
+
+    Parameters
+    ----------
+    xp : module
+        Namespace of the arrays.
+    W : array, shape (I, J, D, P)
+    c : array, shape (B, I, J)
+
+    Notes
+    -----
+    Letters: planes of the many x (P, I, B), the few z (J, D, B), coefficients (J, I, B), weights
+    as columns (J, P, I, D). On a host the largest array is one plane of c_ij x_i for one j.
+    """
+
+    def __init__(self, xp: Any, W: Array, c: Array) -> None:
+        self._xp = xp
+        self._K = columns(xp, W)
+        self._c = _in_order(xp, xp.permute_dims(c, (2, 1, 0)))
+        J, P, I, _ = self._K.shape
+        self._few = slices(J, outputs_at_a_time(xp, P * I * c.shape[0]))
+        self._planes = slices(P, planes_at_a_time(xp, P, I * c.shape[0]))
+
+    def gather(self, x: Array) -> Array:
+        """z_j = Σ_i c_ij W_ij x_i: (B, I, P) to (B, J, D)."""
+        xp = self._xp
+        x_PIB = planes(xp, x)
+
+        def sums(s: slice) -> Array:
+            return total(
+                flat(xp, self._K[s, p, ...]).mT @ self._weighted(x_PIB, s, p) for p in self._planes
+            )
+
+        return xp.permute_dims(xp.concat(self._map(sums, self._few)), (2, 0, 1))
+
+    def spread(self, z: Array) -> Array:
+        """Σ_j c_ij W_ijᵀ z_j: (B, J, D) to (B, I, P)."""
+        xp = self._xp
+        z_JDB = self._batch_last(z)[:, None, ...]
+
+        def sums(p: slice) -> Array:
+            return total(
+                sum_over(xp, self._c[s, None, ...] * (self._K[s, p, ...] @ z_JDB[s, ...]), axis=0)
+                for s in self._few
+            )
+
+        return xp.permute_dims(xp.concat(self._map(sums, self._planes)), (2, 1, 0))
+
+    def products(self, terms: Sequence[tuple[Array, Array]]) -> Array:
+        """Σ_b c_ij z_j x_iᵀ of every term (x, z), added: (I, J, D, P)."""
+        xp = self._xp
+        pairs = [(planes(xp, x), self._batch_last(z)) for x, z in terms]
+
+        def sums(s: slice) -> list[Array]:
+            return [
+                total(self._weighted(x, s, p) @ z[s, ...].mT for x, z in pairs)
+                for p in self._planes
+            ]
+
+        rows = [
+            xp.reshape(part, (-1, part.shape[-1]))
+            for part in itertools.chain.from_iterable(self._map(sums, self._few))
+        ]
+        return xp.permute_dims(xp.reshape(xp.concat(rows), self._K.shape), (2, 0, 3, 1))
+
+    def _weighted(self, x_PIB: Array, s: slice, p: slice) -> Array:
+        """c_ij x_i of some j, in some planes, as (j, p·I, B)."""
+        return flat(self._xp, self._c[s, None, ...] * x_PIB[p, ...])
+
+    def _batch_last(self, z: Array) -> Array:
+        return _in_order(self._xp, self._xp.permute_dims(z, (1, 2, 0)))
+
+    def _map(self, function: Callable[[slice], Any], blocks: list[slice]) -> list[Any]:
+        return map_blocks(function, blocks, parallel=is_numpy_namespace(self._xp))
 
 
-def _gather(xp: Any, x_IPB: Array, W: Array, c_JIB: Array) -> Array:
-    """Σ_i c_ij W_ij x_i, one output capsule at a time."""
-    I, J, D, P = W.shape
-    z = []
-    for j in range(J):
-        row = xp.reshape(xp.permute_dims(W[:, j, ...], (1, 0, 2)), (D, I * P))
-        z.append(row @ _weighted(xp, x_IPB, c_JIB[j, ...]))
-    return xp.stack(z)
+def outputs_at_a_time(xp: Any, numbers: int) -> int:
+    """Output capsules in a block, each with so many numbers: one on a host, many on a device."""
+    return 1 if is_numpy_namespace(xp) else max(1, _DEVICE_NUMBERS // max(numbers, 1))
 
 
-def _spread(xp: Any, x_IPB: Array, W: Array, c_JIB: Array) -> Array:
-    """Σ_i c_ij W_ij x_i, one input capsule at a time."""
-    I, J, D, P = W.shape
-    B = x_IPB.shape[2]
-    total = xp.zeros((J, D, B), dtype=x_IPB.dtype, device=x_IPB.device)
-    for i in range(I):
-        predictions = xp.reshape(W[i, ...], (J * D, P)) @ x_IPB[i, ...]
-        total = total + c_JIB[:, i, None, :] * xp.reshape(predictions, (J, D, B))
-    return total
+def planes_at_a_time(xp: Any, n_planes: int, numbers: int) -> int:
+    """Planes in a block, each with so many numbers: what the cache holds, all on a device."""
+    if is_numpy_namespace(xp):
+        return min(n_planes, max(1, _HOST_NUMBERS // max(numbers, 1)))
+    return n_planes
 
 
-def _products(xp: Any, terms: Sequence[tuple[Array, Array]], c_JIB: Array) -> Array:
-    """Σ_b c_ij pull_j x_iᵀ of every term as (I, J, D, P), one output capsule at a time."""
-    lasts = [(batch_last(xp, x), batch_last(xp, pull)) for x, pull in terms]
-    I, P, _ = lasts[0][0].shape
-    J, D, _ = lasts[0][1].shape
-    rows = []
-    for j in range(J):
-        parts = [pull[j, ...] @ _weighted(xp, x, c_JIB[j, ...]).mT for x, pull in lasts]
-        rows.append(sum(parts[1:], parts[0]))
-    return xp.permute_dims(xp.reshape(xp.stack(rows), (J, D, I, P)), (2, 0, 1, 3))
+def examples_at_a_time(xp: Any, plane: int, predictions: int) -> int:
+    """Examples in a block, each with so many numbers in a plane and in its predictions."""
+    host = is_numpy_namespace(xp)
+    return max(_MIN_EXAMPLES, _HOST_NUMBERS // plane if host else _DEVICE_NUMBERS // predictions)
 
 
-def _weighted(xp: Any, x_IPB: Array, c_IB: Array) -> Array:
-    """c_i x_i as a matrix (I·P, B)."""
-    I, P, B = x_IPB.shape
-    return xp.reshape(c_IB[:, None, :] * x_IPB, (I * P, B))
+def flat(xp: Any, array: Array) -> Array:
+    """Planes one below the other: (J, P, I, n) as (J, P·I, n)."""
+    J, P, I, n = array.shape
+    return xp.reshape(array, (J, P * I, n))
+
+
+def total(parts: Iterable[Array]) -> Array:
+    """The sum of new arrays of one shape, in the first."""
+    return functools.reduce(operator.iadd, parts)
+
+
+def sum_over(xp: Any, array: Array, axis: int) -> Array:
+    """The sum over an axis, of which a length of one costs nothing."""
+    return xp.squeeze(array, axis=axis) if array.shape[axis] == 1 else xp.sum(array, axis=axis)
+
+
+def _transposed(xp: Any, W: Array) -> Array:
+    """The maps of (I, J, D, P) from the other side, (J, I, P, D)."""
+    return xp.permute_dims(W, (1, 0, 3, 2))
+
+
+def _in_order(xp: Any, array: Array) -> Array:
+    """The array, copied unless it lies in order."""
+    return xp.reshape(xp.reshape(array, (-1,)), array.shape)

@@ -4,10 +4,15 @@ Letters: i of I input capsules x_i of dimension P, j of J output capsules of dim
 of B examples, predictions z_{j|i} = W_ij x_i, coefficients c_ij.
 """
 
+import itertools
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, NamedTuple
 
+from array_api_compat import is_numpy_namespace
+
 from capsnp.backend import Array
-from capsnp.functional._agreement import Votes, sized
+from capsnp.blocks import map_blocks
+from capsnp.functional._agreement import Votes
 from capsnp.functional._checks import (
     expect_count,
     expect_ndim,
@@ -16,23 +21,21 @@ from capsnp.functional._checks import (
     floating,
 )
 from capsnp.functional._coupling import (
-    batch_last,
+    columns,
     coupling,
+    examples_at_a_time,
     expect_coefficients,
     expect_layer,
     expect_weights,
+    outputs_at_a_time,
+    planes,
+    planes_at_a_time,
     weight_matrix,
 )
 from capsnp.functional.activations import softmax
 
 Agreement = Literal["cosine", "dot"]
 Normalize = Literal["inputs", "outputs"]
-
-_BLOCK_NUMBERS = 2**20
-"""Numbers in the largest arrays of a block unless `block_size` says otherwise: 4 MB in float32."""
-
-_MIN_EXAMPLES = 64
-"""A default block is not cut to fewer examples: shorter rows cost more than misses of the cache."""
 
 
 class Routing(NamedTuple):
@@ -175,20 +178,23 @@ def route(
     expect_option("normalize", normalize, ("inputs", "outputs"))
     if block_size is not None:
         expect_count("block_size", block_size)
-    if iterations == 1:
+    if iterations == 1 or x.shape[0] == 0:
         return _uniform(xp, x, W, normalize)
-    groups, examples = _blocks(x, W, normalize, block_size)
-    x_IPB = batch_last(xp, x)
-    x_sized = sized(xp, x_IPB, axis=1) if agreement == "cosine" else None
+    K = columns(xp, W)
+    groups, examples = _blocks(xp, x, W, normalize, block_size)
     c_parts, z_parts = [], []
     for rows in examples:
-        part = x_IPB[:, :, rows], None if x_sized is None else x_sized[:, :, rows]
-        routed = [
-            _route_group(xp, [Votes(xp, W[:, s, ...], *part) for s in group], iterations, normalize)
-            for group in groups
-        ]
-        c_parts.append(_join(xp, [c for c, _ in routed], axis=0))
-        z_parts.append(_join(xp, [z for _, z in routed], axis=0))
+        x_PIB = planes(xp, x[rows, ...])
+
+        def routed(group: list[slice], x_PIB: Array = x_PIB) -> tuple[Array, Array]:
+            def votes(s: slice) -> Votes:
+                return Votes(xp, K[s, ...], x_PIB, cosine=agreement == "cosine")
+
+            return _route_together(xp, _each(xp, votes, group), iterations, normalize)
+
+        c_some, z_some = zip(*_each(xp, routed, groups), strict=True)
+        c_parts.append(_join(xp, c_some, axis=0))
+        z_parts.append(_join(xp, z_some, axis=0))
     c_JIB, z_JDB = _join(xp, c_parts, axis=2), _join(xp, z_parts, axis=2)
     return Routing(xp.permute_dims(c_JIB, (2, 1, 0)), xp.permute_dims(z_JDB, (2, 0, 1)))
 
@@ -296,37 +302,57 @@ def _uniform(xp: Any, x: Array, W: Array, normalize: Normalize) -> Routing:
     return Routing(c, xp.reshape(z, (B, J, D)))
 
 
-def _route_group(
+def _route_together(
     xp: Any, votes: list[Votes], iterations: int, normalize: Normalize
 ) -> tuple[Array, Array]:
     """Coefficients (J, I, B) and sums (J, D, B) of output capsules that are routed together."""
     n_inputs, n_outputs = votes[0].n_inputs, sum(part.n_outputs for part in votes)
     share = 1.0 / (n_inputs if normalize == "inputs" else n_outputs)
-    z = [part.mean(share) for part in votes]
+    z = _each(xp, lambda part: part.mean(share), votes)
     logits: list[Array] = [0.0] * len(votes)
     for _ in range(iterations - 1):
-        logits = [b + part.agree(z_part) for b, part, z_part in zip(logits, votes, z, strict=True)]
+        logits = _each(xp, lambda b, part, z: b + part.agree(z), logits, votes, z)
         if normalize == "inputs":
-            c = [softmax(b, axis=1) for b in logits]
+            c = _each(xp, lambda b: softmax(b, axis=1), logits)
         else:
-            c = _split(softmax(_join(xp, logits, axis=0), axis=0), votes)
-        z = [part.weigh(c_part) for part, c_part in zip(votes, c, strict=True)]
+            c = _softmax_over_outputs(xp, logits)
+        z = _each(xp, lambda part, c: part.weigh(c), votes, c)
     return _join(xp, c, axis=0), _join(xp, z, axis=0)
 
 
+def _softmax_over_outputs(xp: Any, logits: list[Array]) -> list[Array]:
+    """Coefficients (j, I, B) from logits in parts (j, I, B) of all J, some inputs at a time."""
+    J = sum(b.shape[0] for b in logits)
+    _, I, B = logits[0].shape
+    inputs = _slices(I, planes_at_a_time(xp, I, J * B))
+
+    def softmax_of(s: slice) -> Array:
+        return softmax(_join(xp, [b[:, s, :] for b in logits], axis=0), axis=0)
+
+    found = _each(xp, softmax_of, inputs)
+    starts = itertools.accumulate((b.shape[0] for b in logits), initial=0)
+    outputs = itertools.starmap(slice, itertools.pairwise(starts))
+    return _each(xp, lambda s: _join(xp, [c[s, ...] for c in found], axis=1), outputs)
+
+
 def _blocks(
-    x: Array, W: Array, normalize: Normalize, block_size: int | None
+    xp: Any, x: Array, W: Array, normalize: Normalize, block_size: int | None
 ) -> tuple[list[list[slice]], list[slice]]:
-    """Groups of output capsules that are routed together, each in parts, and blocks of examples."""
-    B = max(x.shape[0], 1)
-    I, J, D, _ = W.shape
+    """Output capsules that are routed together, each group in parts, and blocks of examples."""
+    B = x.shape[0]
+    I, J, D, P = W.shape
+    numbers = I * max(D, P)  # of the predictions of one output capsule for one example
+    rows = min(B, examples_at_a_time(xp, I, numbers))
+    part = outputs_at_a_time(xp, rows * numbers)
     if normalize == "inputs":
-        part = block_size or max(1, _BLOCK_NUMBERS // (B * I * D))
-        rows = B if block_size else max(_MIN_EXAMPLES, _BLOCK_NUMBERS // (part * I * D))
-        return [[s] for s in _slices(J, part)], _slices(x.shape[0], rows)
-    rows = min(B, block_size or max(_MIN_EXAMPLES, _BLOCK_NUMBERS // (I * J)))
-    part = max(1, _BLOCK_NUMBERS // (rows * I * D))
-    return [_slices(J, part)], _slices(x.shape[0], rows)
+        return [[s] for s in _slices(J, block_size or part)], _slices(B, B if block_size else rows)
+    return [_slices(J, part)], _slices(B, block_size or rows)
+
+
+def _each(xp: Any, function: Callable[..., Any], *arguments: Iterable[Any]) -> list[Any]:
+    """The function of each, on a host's threads."""
+    blocks = zip(*arguments, strict=True)
+    return map_blocks(lambda block: function(*block), blocks, parallel=is_numpy_namespace(xp))
 
 
 def _slices(n: int, size: int) -> list[slice]:
@@ -343,5 +369,5 @@ def _split(c: Array, votes: list[Votes]) -> list[Array]:
     return parts
 
 
-def _join(xp: Any, parts: list[Array], axis: int) -> Array:
+def _join(xp: Any, parts: Sequence[Array], axis: int) -> Array:
     return parts[0] if len(parts) == 1 else xp.concat(parts, axis=axis)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 
 from capsnp.errors import DtypeError, MixedBackendError, OptionError, ShapeError
-from capsnp.functional import _agreement, routing
+from capsnp.functional import _agreement, _coupling
 from capsnp.functional.routing import forward, predictions, reverse, route
 
 OPTIONS = list(product(("cosine", "dot"), ("inputs", "outputs")))
@@ -220,8 +220,9 @@ def test_default_blocks_change_nothing(rng, monkeypatch, agreement, normalize):
     x, W = layer(rng, size)
     options = {"agreement": agreement, "normalize": normalize}
     whole = route(x, W, **options)
-    monkeypatch.setattr(routing, "_BLOCK_NUMBERS", 60)
-    monkeypatch.setattr(routing, "_MIN_EXAMPLES", 2)
+    monkeypatch.setattr(_coupling, "_HOST_NUMBERS", 15)
+    monkeypatch.setattr(_coupling, "_MIN_EXAMPLES", 2)
+    monkeypatch.setattr(_agreement, "_PREDICTIONS", 40)
     c, z = route(x, W, **options)
     np.testing.assert_allclose(c, whole.c, rtol=1e-12)
     np.testing.assert_allclose(z, whole.z, rtol=1e-12, atol=1e-14)
@@ -230,17 +231,17 @@ def test_default_blocks_change_nothing(rng, monkeypatch, agreement, normalize):
 @pytest.mark.parametrize("normalize", ["inputs", "outputs"])
 def test_a_block_of_predictions_is_all_that_is_held(rng, monkeypatch, normalize):
     sizes = []
-    inverse_lengths = _agreement._inverse_lengths
+    sum_of_squares = _agreement._sum_of_squares
 
-    def watched(xp, W, x):
-        sizes.append(W.shape[1] * W.shape[2] * x.shape[0] * x.shape[2])
-        return inverse_lengths(xp, W, x)
+    def watched(xp, predictions):
+        sizes.append(predictions.size)
+        return sum_of_squares(xp, predictions)
 
-    monkeypatch.setattr(_agreement, "_inverse_lengths", watched)
+    monkeypatch.setattr(_agreement, "_sum_of_squares", watched)
     x, W = rng.normal(size=(128, 96, 2)), rng.normal(size=(96, 40, 8, 2))
     route(x, W, normalize=normalize)
     assert sum(sizes) == 128 * 96 * 40 * 8
-    assert max(sizes) <= 2**20
+    assert max(sizes) <= 2**19
 
 
 @pytest.mark.parametrize("agreement", ["cosine", "dot"])
