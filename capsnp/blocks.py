@@ -40,6 +40,22 @@ def _pool(process: int, threads: int) -> ThreadPoolExecutor:  # noqa: ARG001  a 
     return ThreadPoolExecutor(threads, thread_name_prefix=_NAME)
 
 
+class _Turn:
+    """One caller at a time: two would take their limits of BLAS from each other, and the cores."""
+
+    def __init__(self) -> None:
+        self.begin()
+        if hasattr(os, "register_at_fork"):  # a thread that the child has not may hold it
+            os.register_at_fork(after_in_child=self.begin)
+
+    def begin(self) -> None:
+        """Nobody has it."""
+        self.lock = threading.Lock()
+
+
+_turn = _Turn()
+
+
 @cache
 def _blas() -> Any:
     return ThreadpoolController()
@@ -81,5 +97,5 @@ def map_blocks(
     inside = threading.current_thread().name.startswith(_NAME)
     if not parallel or inside or threads < 2:
         return [function(block) for block in blocks]
-    with _blas().limit(limits=1, user_api="blas"):
+    with _turn.lock, _blas().limit(limits=1, user_api="blas"):
         return list(_pool(os.getpid(), threads).map(function, blocks))

@@ -1,6 +1,9 @@
 """Blocks on a pool of threads: the order, errors, nesting and the number of threads."""
 
+import os
+import signal
 import threading
+import time
 
 import pytest
 
@@ -73,22 +76,48 @@ def test_blas_has_one_thread_inside_a_block_and_its_own_again_afterwards():
 
 
 @pytest.mark.usefixtures("threads")
-def test_callers_that_overlap_leave_blas_as_it_was():
+def test_callers_on_several_threads_take_turns_and_leave_blas_as_it_was():
     before = blas_threads()
-    first_is_in, second_is_in, first_is_out = (threading.Event() for _ in range(3))
+    inside, most = [], []
 
-    def first():
-        map_blocks(lambda _: first_is_in.set() or second_is_in.wait(30), range(2), parallel=True)
-        first_is_out.set()
+    def block(_):
+        inside.append(0)
+        most.append(len(inside))
+        time.sleep(0.001)
+        inside.pop()
 
-    def second():
-        assert first_is_in.wait(30)
-        map_blocks(lambda _: second_is_in.set() or first_is_out.wait(30), range(3), parallel=True)
+    def call():
+        for _ in range(5):
+            map_blocks(block, range(3), parallel=True)
 
-    callers = [threading.Thread(target=caller) for caller in (first, second)]
+    callers = [threading.Thread(target=call) for _ in range(4)]
     for caller in callers:
         caller.start()
     for caller in callers:
         caller.join(60)
-    assert first_is_out.is_set()
+    assert len(most) == 4 * 5 * 3
+    assert max(most) <= 3
     assert blas_threads() == before
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.usefixtures("threads")
+def test_a_child_does_not_wait_for_its_parents_blocks():
+    started, forked = threading.Event(), threading.Event()
+
+    def block(_):
+        started.set()
+        assert forked.wait(60)
+
+    caller = threading.Thread(target=map_blocks, args=(block, range(2)), kwargs={"parallel": True})
+    caller.start()
+    assert started.wait(30)
+    child = os.fork()
+    if child == 0:
+        signal.alarm(30)  # ends a child that waits
+        os._exit(sum(map_blocks(lambda n: n, range(5), parallel=True)))
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    forked.set()
+    caller.join(30)
+    assert status == 10
