@@ -46,7 +46,8 @@ class Votes:
         self._x = self._x_compared = x
         self._inverse_lengths = None
         self.n_outputs, P, self.n_inputs, _ = K.shape
-        self._planes = slices(P, planes_at_a_time(xp, P, self.n_inputs * x.shape[2]))
+        plane = self.n_outputs * self.n_inputs * x.shape[2]
+        self._planes = slices(P, planes_at_a_time(xp, P, plane))
         if cosine:
             self._inverse_lengths = self._find_lengths()
 

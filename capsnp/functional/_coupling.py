@@ -233,7 +233,7 @@ class Fan:
     Notes
     -----
     Letters: planes of the many x (P, I, B), the few z (J, D, B), coefficients (J, I, B), weights
-    as columns (J, P, I, D). On a host the largest array is one plane of c_ij x_i for one j.
+    as columns (J, P, I, D). What is as large as the predictions is formed in blocks of planes.
     """
 
     def __init__(self, xp: Any, W: Array, c: Array) -> None:
@@ -241,8 +241,10 @@ class Fan:
         self._K = columns(xp, W)
         self._c = _in_order(xp, xp.permute_dims(c, (2, 1, 0)))
         J, P, I, _ = self._K.shape
-        self._few = slices(J, outputs_at_a_time(xp, P * I * c.shape[0]))
-        self._planes = slices(P, planes_at_a_time(xp, P, I * c.shape[0]))
+        plane = I * c.shape[0]
+        few = outputs_at_a_time(xp, plane, P)
+        self._few = slices(J, few)
+        self._planes = slices(P, planes_at_a_time(xp, P, min(few, J) * plane))
 
     def gather(self, x: Array) -> Array:
         """z_j = Σ_i c_ij W_ij x_i: (B, I, P) to (B, J, D)."""
@@ -297,22 +299,27 @@ class Fan:
         return map_blocks(function, blocks, parallel=is_numpy_namespace(self._xp))
 
 
-def outputs_at_a_time(xp: Any, numbers: int) -> int:
-    """Output capsules in a block, each with so many numbers: one on a host, many on a device."""
-    return 1 if is_numpy_namespace(xp) else max(1, _DEVICE_NUMBERS // max(numbers, 1))
+def outputs_at_a_time(xp: Any, plane: int, planes: int) -> int:
+    """Output capsules in a block, each with so many numbers in each of so many planes."""
+    limit, numbers = _HOST_NUMBERS, plane
+    if not is_numpy_namespace(xp):
+        limit, numbers = _DEVICE_NUMBERS, plane * planes
+    return max(1, limit // max(numbers, 1))
 
 
-def planes_at_a_time(xp: Any, n_planes: int, numbers: int) -> int:
+def planes_at_a_time(xp: Any, planes: int, plane: int) -> int:
     """Planes in a block, each with so many numbers: what the cache holds, all on a device."""
     if is_numpy_namespace(xp):
-        return min(n_planes, max(1, _HOST_NUMBERS // max(numbers, 1)))
-    return n_planes
+        return min(planes, max(1, _HOST_NUMBERS // max(plane, 1)))
+    return planes
 
 
-def examples_at_a_time(xp: Any, plane: int, predictions: int) -> int:
-    """Examples in a block, each with so many numbers in a plane and in its predictions."""
-    host = is_numpy_namespace(xp)
-    return max(_MIN_EXAMPLES, _HOST_NUMBERS // plane if host else _DEVICE_NUMBERS // predictions)
+def examples_at_a_time(xp: Any, inputs: int, planes: int) -> int:
+    """Examples in a block, each with so many inputs in each of so many planes."""
+    limit, numbers = _HOST_NUMBERS, inputs
+    if not is_numpy_namespace(xp):
+        limit, numbers = _DEVICE_NUMBERS, inputs * planes
+    return max(_MIN_EXAMPLES, limit // numbers)
 
 
 def flat(xp: Any, array: Array) -> Array:

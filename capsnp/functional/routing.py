@@ -30,7 +30,6 @@ from capsnp.functional._coupling import (
     outputs_at_a_time,
     planes,
     planes_at_a_time,
-    weight_matrix,
 )
 from capsnp.functional.activations import softmax
 
@@ -295,11 +294,11 @@ def reverse(x_out: Array, W: Array, c: Array) -> Array:
 def _uniform(xp: Any, x: Array, W: Array, normalize: Normalize) -> Routing:
     """The first weighting: all coefficients equal, one matrix product."""
     B = x.shape[0]
-    I, J, D, P = W.shape
+    I, J, _, _ = W.shape
     share = 1.0 / (I if normalize == "inputs" else J)
     c = xp.full((B, I, J), share, dtype=x.dtype, device=x.device)
-    z = share * (xp.reshape(x, (B, I * P)) @ weight_matrix(xp, W).mT)
-    return Routing(c, xp.reshape(z, (B, J, D)))
+    shared = xp.full((I, J), share, dtype=x.dtype, device=x.device)
+    return Routing(c, coupling(xp, W, shared).forward(x))
 
 
 def _route_together(
@@ -341,9 +340,8 @@ def _blocks(
     """Output capsules that are routed together, each group in parts, and blocks of examples."""
     B = x.shape[0]
     I, J, D, P = W.shape
-    numbers = I * max(D, P)  # of the predictions of one output capsule for one example
-    rows = min(B, examples_at_a_time(xp, I, numbers))
-    part = outputs_at_a_time(xp, rows * numbers)
+    rows = min(B, examples_at_a_time(xp, I, max(D, P)))
+    part = outputs_at_a_time(xp, rows * I, max(D, P))
     if normalize == "inputs":
         return [[s] for s in _slices(J, block_size or part)], _slices(B, B if block_size else rows)
     return [_slices(J, part)], _slices(B, block_size or rows)

@@ -79,8 +79,8 @@ class CapsuleTraining(Training):
             return cd_gradient(x[rows], W[:, block], c_won, steps=steps) * share
 
         parts = map_blocks(part, slices(W.shape[1], 1), parallel=True)
-        held = np.concatenate([np.transpose(p, (1, 2, 0, 3)) for p in parts])  # (J, D, I, P)
-        return np.transpose(held, (2, 0, 1, 3))
+        held = np.concatenate([np.transpose(p, (1, 3, 0, 2)) for p in parts])  # (J, P, I, D)
+        return np.transpose(held, (2, 0, 3, 1))
 
     def apply(self, gradient: Gradient) -> None:
         decay = 1.0 - self.step / self.n_steps if self.model.decay == "linear" else 1.0

@@ -212,20 +212,14 @@ class CapsuleDecoder(Estimator):
         if self.routing_iterations == 1:
             uniform = self._uniform(gain)
             return self._backend.xp.full(self.U_.shape[:2], uniform, dtype=self.U_.dtype)
-        parts = map_blocks(
-            lambda rows: (
-                route(
-                    y[rows, ...],
-                    self.U_,
-                    iterations=self.routing_iterations,
-                    agreement=self.agreement,
-                    normalize=self.normalize,
-                ).c
-            ),
-            slices(y.shape[0], 50),
-            parallel=self._backend.name == "numpy",
-        )
-        return self._backend.xp.concat(parts, axis=0) * (self._uniform(gain) * self._shared)
+        c = route(
+            y,
+            self.U_,
+            iterations=self.routing_iterations,
+            agreement=self.agreement,
+            normalize=self.normalize,
+        ).c
+        return c * (self._uniform(gain) * self._shared)
 
     def inverse_transform(self, codes: Array) -> np.ndarray:
         """Features (N, I, P), centred and scaled, of codes (N, J, D)."""

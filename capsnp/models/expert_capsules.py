@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.base import TransformerMixin
 
 from capsnp.backend import Array
-from capsnp.blocks import map_blocks, slices
+from capsnp.blocks import slices
 from capsnp.errors import OptionError
 from capsnp.functional import (
     Routing,
@@ -244,9 +244,9 @@ class ExpertCapsules(TransformerMixin, Estimator):
             del self._online
 
     def _held(self, host: np.ndarray) -> Array:
-        """Weights (I, J, D, P) held in memory as (J, D, I, P): a layer is one product, uncopied."""
-        held = np.ascontiguousarray(np.transpose(host, (1, 2, 0, 3)))
-        return self._backend.xp.permute_dims(self._array(held), (2, 0, 1, 3))
+        """Weights (I, J, D, P) held in memory as (J, P, I, D), as routing takes them: uncopied."""
+        held = np.ascontiguousarray(np.transpose(host, (1, 3, 0, 2)))
+        return self._backend.xp.permute_dims(self._array(held), (2, 0, 3, 1))
 
     # --- inference -------------------------------------------------------------------------
 
@@ -261,31 +261,21 @@ class ExpertCapsules(TransformerMixin, Estimator):
         return 1.0 / n if self.coefficient_scale is None else self.coefficient_scale
 
     def _route(self, x: Array) -> Routing:
-        """Coefficients with their scale; (I, J) when uniform, on the thread pool when routed."""
+        """Coefficients with their scale, (I, J) when uniform, and pre-activations."""
         xp = self._backend.xp
         n_in, n_out = self.W_.shape[:2]
         if self.routing_iterations == 1:
             c = xp.full((n_in, n_out), self._uniform, dtype=x.dtype)
             return Routing(c, forward(x, self.W_, c))
-        over_outputs = self.normalize == "inputs"  # one output capsule never looks at another
-        parts = map_blocks(
-            lambda s: self._route_block(x, s) if over_outputs else self._route_block(x[s], None),
-            slices(n_out, 5) if over_outputs else slices(x.shape[0], 50),
-            parallel=self._backend.name == "numpy",
-        )
-        c = xp.concat([part.c for part in parts], axis=2 if over_outputs else 0)
-        z = xp.concat([part.z for part in parts], axis=1 if over_outputs else 0)
-        scale = self._uniform * (n_in if over_outputs else n_out)
-        return Routing(c * scale, z * scale)
-
-    def _route_block(self, x: Array, outputs: slice | None) -> Routing:
-        return route(
+        c, z = route(
             x,
-            self.W_ if outputs is None else self.W_[:, outputs, :, :],
+            self.W_,
             iterations=self.routing_iterations,
             agreement=self.agreement,
             normalize=self.normalize,
         )
+        scale = self._uniform * (n_in if self.normalize == "inputs" else n_out)
+        return Routing(c * scale, z * scale)
 
     def _blocks(self, X: Rows) -> Iterable[Array]:
         """Squashed input capsules (B, I, P) of all rows, a block at a time."""
