@@ -312,4 +312,4 @@ def _is_integer(value: object) -> bool:
 
 
 def _dtype_name(array: Array) -> str:
-    return str(array.dtype).removeprefix("torch.").split(".")[-1]
+    return str(array.dtype).split(".")[-1]

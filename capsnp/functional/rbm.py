@@ -267,16 +267,19 @@ def rbm_cd_gradient(v_data: Array, h_data: Array, v_model: Array, h_model: Array
     """
     xp = floating(v_data=v_data, h_data=h_data, v_model=v_model, h_model=h_model)
     expect_ndim("v_data", v_data, 2, "(B, I)")
-    expect_ndim("v_model", v_model, 2, "(N, I)")
-    for batch, name, v in (("B", "v_data", v_data), ("N", "v_model", v_model)):
+    of_data = f"to match v_data {tuple(v_data.shape)}"
+    expect_shape("v_model", v_model, (None, v_data.shape[1]), axes="(N, I)", because=of_data)
+    for name, v in (("v_data", v_data), ("v_model", v_model)):
         if v.shape[0] == 0:
             raise ShapeError(f"{name}: expected at least one example, got {tuple(v.shape)}")
-        expect_shape(
-            name, v, (None, v_data.shape[1]), axes=f"({batch}, I)", because="to match v_data"
-        )
-    J = h_data.shape[-1] if h_data.ndim else None
-    expect_shape("h_data", h_data, (v_data.shape[0], None), axes="(B, J)", because="as v_data has")
-    expect_shape("h_model", h_model, (v_model.shape[0], J), axes="(N, J)", because="to match")
+    expect_shape("h_data", h_data, (v_data.shape[0], None), axes="(B, J)", because=of_data)
+    expect_shape(
+        "h_model",
+        h_model,
+        (v_model.shape[0], h_data.shape[1]),
+        axes="(N, J)",
+        because=f"to match v_model {tuple(v_model.shape)} and h_data {tuple(h_data.shape)}",
+    )
     data, model = _statistics(xp, v_data, h_data), _statistics(xp, v_model, h_model)
     return RBMGradient(data.w - model.w, data.b - model.b, data.c - model.c, data, model)
 
