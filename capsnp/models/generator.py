@@ -18,7 +18,7 @@ from capsnp.models.autoencoder import ConvAutoencoder
 from capsnp.models.capsule_decoder import CapsuleDecoder
 from capsnp.models.expert_capsules import ExpertCapsules
 from capsnp.models.mixture import MixtureModel
-from capsnp.training.loop import Observer, tracking
+from capsnp.training.loop import Observer, Track, tracking
 
 Domain = Literal["full", "half", "visited", "codes"]
 Inference = Literal["settle", "route"]
@@ -144,24 +144,31 @@ class CapsuleGenerator(Estimator):
         self._expect_fitted("experts_")
         watching = tuple(observers("decoder"))
         track = tracking(watching)
-        to_host = self._backend.to_host
-        blocks = slices(features.shape[0], 4 * BLOCK)
-        codes = np.concatenate(
-            [self.experts_.transform(features[rows]) for rows in track(blocks, "codes")]
+        points = self._fit_U(features, watching, track)
+        self.mixture_ = clone(self.mixture or MixtureModel())
+        self.mixture_.fit(points, track=track)
+        return self
+
+    def _fit_U(self, features: Rows, watching: tuple[Observer, ...], track: Track) -> np.ndarray:
+        """Fit the decoder, and settle: (N, J·D), as far apart as the features of the codes are."""
+        n, to_host = features.shape[0], self._backend.to_host
+        blocks = slices(n, 4 * BLOCK)
+        codes = _of_all(
+            n, lambda rows: self.experts_.transform(features[rows]), track(blocks, "codes")
         )
-        priority = to_host(self.experts_.priority(codes))
+        priority = _of_all(n, lambda rows: to_host(self.experts_.priority(codes[rows])), blocks)
         self._keep_directions(codes, priority)
         h = self._standardized(features)
         self.feature_length_ = _mean_length(h)
         self.decoder_ = self._part(self.decoder, CapsuleDecoder)
         self.decoder_.fit(codes, h, priority=priority, observers=watching)
-        settled = np.concatenate(
-            [self._settle(h[rows], codes[rows]) for rows in track(blocks, "settling")]
-        )
-        self.mixture_ = clone(self.mixture or MixtureModel())
-        z = unsquash(settled, clip=True).reshape(len(settled), -1)
-        self.mixture_.fit(z @ self.decoder_.metric(), track=track)
-        return self
+        metric = self.decoder_.metric()
+
+        def points(rows: slice) -> np.ndarray:
+            z = unsquash(self._settle(h[rows], codes[rows]), clip=True)
+            return z.reshape(len(z), -1) @ metric
+
+        return _of_all(n, points, track(blocks, "settling"))
 
     def _part(self, given: Any, kind: type) -> Any:
         part = clone(given) if given is not None else kind()
@@ -377,6 +384,17 @@ class CapsuleGenerator(Estimator):
             If the file is damaged, or of another kind or version.
         """
         return load_model(cls, folder, backend)
+
+
+def _of_all(n: int, part: Callable[[slice], np.ndarray], blocks: Iterable[slice]) -> np.ndarray:
+    """The parts of n rows in one array, never held beside it."""
+    whole = np.empty(0)
+    for rows in blocks:
+        found = part(rows)
+        if not len(whole):
+            whole = np.empty((n, *found.shape[1:]), dtype=found.dtype)
+        whole[rows] = found
+    return whole
 
 
 def _mean_length(h: Standardized) -> np.ndarray:
