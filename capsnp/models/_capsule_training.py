@@ -74,7 +74,7 @@ class CapsuleTraining(Training):
             rows = np.flatnonzero(winner == block.start)
             if rows.size == 0:
                 return np.zeros_like(W[:, block])
-            c_won = c[:, block] if c.ndim == 2 else c[rows][:, :, block]
+            c_won = c[:, block] if c.ndim == 2 else c[:, :, block][rows]
             share = float(rows.size / x.shape[0])
             return cd_gradient(x[rows], W[:, block], c_won, steps=steps) * share
 
