@@ -17,8 +17,6 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 import numpy as np
-from scipy.special import ndtri
-from scipy.stats import qmc
 
 from capsnp.errors import OptionError
 from capsnp.evaluation import Column, Table
@@ -27,6 +25,12 @@ from capsnp.functional._checks import expect_count, expect_option
 from capsnp.functional._coupling import expect_layer
 from capsnp.functional.routing import Agreement, Normalize
 from capsnp.verification.exact import model_term
+from capsnp.verification.routed import (
+    routed_model,
+    routed_score,
+    routed_score_gradient,
+    sobol_points,
+)
 
 Gradient = Literal["routed", "frozen", "mixing"]
 GRADIENTS: tuple[Gradient, ...] = get_args(Gradient)
@@ -38,7 +42,6 @@ PAIRS: tuple[tuple[Gradient, Gradient], ...] = (
 """What is compared with what."""
 
 _ROUTING = ("iterations", "agreement", "normalize")
-_STEP = 1e-30
 
 
 @dataclass(frozen=True)
@@ -264,7 +267,7 @@ def decompose_gradient(
     }
     c, z = route(x, W, **routing)
     estimates = [
-        _routed_model(_points(W, n_nodes, random_state, k + 1), W, routing)
+        routed_model(sobol_points(W, n_nodes, random_state, k + 1), W, **routing)
         for k in range(n_estimates)
     ]
     score = np.mean(routed_score(x, W, **routing))
@@ -329,14 +332,14 @@ def decompose_training(
         raise OptionError(f"at: expected steps from 0, got {steps}")
     W = np.array(W, dtype=float)
     routing = {name: options[name] for name in _ROUTING if name in options}
-    nodes = _points(W, training_nodes, random_state, 0)
+    nodes = sobol_points(W, training_nodes, random_state, 0)
     found: dict[int, GradientDecomposition] = {}
     for step in track(range(steps[-1] + 1), f"training by {by}"):
         if step in steps:
             found[step] = decompose_gradient(x, W, random_state=random_state, **options)
         if by == "routed":
             data = np.mean(routed_score_gradient(x, W, **routing), axis=0)
-            change = data - _routed_model(nodes, W, routing)[1]
+            change = data - routed_model(nodes, W, **routing)[1]
         elif by == "frozen":
             c, z = route(x, W, **routing)
             change = _frozen_data(x, c, z) - np.mean(model_term(W, c), axis=0)
@@ -347,123 +350,10 @@ def decompose_training(
     return found
 
 
-def routed_score(
-    x: np.ndarray,
-    W: np.ndarray,
-    *,
-    iterations: int = 3,
-    agreement: Agreement = "cosine",
-    normalize: Normalize = "inputs",
-) -> np.ndarray:
-    r"""Unnormalised log-likelihood with the coefficients of routing, f(x) = Σ_j log(1 + ‖z_j‖²).
-
-    Parameters
-    ----------
-    x : array, shape (N, I, P)
-    W : array, shape (I, J, D, P)
-        Complex weights for a complex step: nothing is conjugated.
-    iterations, agreement, normalize
-        Of `capsnp.functional.route`.
-
-    Returns
-    -------
-    array, shape (N,)
-    """
-    return _score_of(_predictions(x, W), iterations, agreement, normalize)
-
-
-def routed_score_gradient(
-    x: np.ndarray,
-    W: np.ndarray,
-    *,
-    iterations: int = 3,
-    agreement: Agreement = "cosine",
-    normalize: Normalize = "inputs",
-) -> np.ndarray:
-    r"""Gradient of `routed_score` in W, with the derivative of every weighting.
-
-    The predictions u_ij = W_ij x_i are all that depends on W, so
-
-    .. math:: \frac{\partial f}{\partial W_{ij}} = \frac{\partial f}{\partial u_{ij}} x_i^\top,
-        \qquad \frac{\partial f}{\partial u_{ijd}} = \mathrm{Im}\, f(u + i h e_{ijd}) / h
-
-    Parameters
-    ----------
-    x : array, shape (N, I, P)
-    W : array, shape (I, J, D, P)
-    iterations, agreement, normalize
-        Of `capsnp.functional.route`.
-
-    Returns
-    -------
-    array, shape (N, I, J, D, P)
-    """
-    u = _predictions(x, W)
-    pull, shifted = np.empty_like(u), u.astype(complex)
-    for place in np.ndindex(u.shape[1:]):
-        here = (slice(None), *place)
-        shifted[here] += 1j * _STEP
-        pull[here] = _score_of(shifted, iterations, agreement, normalize).imag / _STEP
-        shifted[here] = u[here]
-    return pull[..., None] * x[:, :, None, None, :]
-
-
-def _predictions(x: np.ndarray, W: np.ndarray) -> np.ndarray:
-    return np.einsum("ijdp,nip->nijd", W, x, optimize=True)
-
-
-def _score_of(
-    u: np.ndarray, iterations: int, agreement: Agreement, normalize: Normalize
-) -> np.ndarray:
-    """f from predictions u (N, I, J, D), analytic in them."""
-    axis = 1 if normalize == "inputs" else 2
-    logits = np.zeros(u.shape[:3])
-    for weighting in range(iterations):
-        e = np.exp(logits - np.max(logits.real, axis=axis, keepdims=True))
-        c = e / np.sum(e, axis=axis, keepdims=True)
-        z = np.sum(c[..., None] * u, axis=1)  # (N, J, D)
-        if weighting < iterations - 1:
-            logits = logits + _agreement(u, z, agreement)
-    return np.sum(np.log(1.0 + np.sum(z * z, axis=-1)), axis=-1)
-
-
-def _agreement(u: np.ndarray, z: np.ndarray, agreement: Agreement) -> np.ndarray:
-    """Of predictions u (N, I, J, D) with sums z (N, J, D)."""
-    inner = np.sum(u * z[:, None], axis=-1)
-    square = np.sum(z * z, axis=-1)[:, None]
-    if agreement == "dot":
-        return inner * np.sqrt(square) / (1.0 + square)
-    lengths = np.sqrt(np.sum(u * u, axis=-1) * square)
-    return np.where(lengths == 0, 0.0, inner / np.where(lengths == 0, 1.0, lengths))
-
-
 def _frozen_data(x: np.ndarray, c: np.ndarray, z: np.ndarray) -> np.ndarray:
     """First term of (18): the mean of 2 c_ij z_j x_iᵀ / (1 + ‖z_j‖²)."""
     weight = 2.0 * z / (1.0 + np.sum(z * z, axis=-1, keepdims=True))
     return np.einsum("nij,njd,nip->ijdp", c, weight, x, optimize=True) / len(x)
-
-
-def _points(W: np.ndarray, n: int, random_state: int, estimate: int) -> np.ndarray:
-    """Scrambled Sobol points (n, I, P), uniform in the balls of W's inputs; 0 is training's."""
-    if n < 1 or n & (n - 1):
-        raise OptionError(f"n_nodes: expected a power of 2, got {n}")
-    I, P = W.shape[0], W.shape[3]
-    rng = np.random.default_rng([random_state, estimate])
-    cube = qmc.Sobol(I * (P + 1), seed=rng).random(n).reshape(n, I, P + 1)
-    direction = ndtri(np.clip(cube[..., :P], 1e-12, 1.0 - 1e-12))
-    radius = cube[..., P:] ** (1.0 / P)
-    return direction * (radius / np.linalg.norm(direction, axis=-1, keepdims=True))
-
-
-def _routed_model(
-    nodes: np.ndarray, W: np.ndarray, routing: dict[str, Any]
-) -> tuple[float, np.ndarray]:
-    """log Z and E_P[∂f/∂W] from uniform points, each weighted by exp f."""
-    score = routed_score(nodes, W, **routing)
-    top = np.max(score)
-    weight = np.exp(score - top)
-    gradient = np.tensordot(weight, routed_score_gradient(nodes, W, **routing), axes=1)
-    return float(top + np.log(np.mean(weight))), gradient / np.sum(weight)
 
 
 def _cosine(first: np.ndarray, second: np.ndarray) -> float:
