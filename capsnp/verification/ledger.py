@@ -1,6 +1,6 @@
 """The ledger: claims of the papers, each with the function that computes it and what checks it.
 
-A claim is added by decorating a generator of checks with `claim`, in the file of its section:
+A claim is added by decorating a generator of checks with `claim`, in the file of its topic:
 
 .. code-block:: python
 

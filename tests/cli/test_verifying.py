@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-import capsnp.verification.claims.capsules as claims
+from capsnp.verification.claims import squashing
 
 
 def test_rows_on_the_terminal_and_in_files(tmp_path, capsnp):
@@ -19,7 +19,7 @@ def test_rows_on_the_terminal_and_in_files(tmp_path, capsnp):
 
 
 def test_a_wrong_formula_fails_with_exit_code_1(capsnp, monkeypatch):
-    monkeypatch.setattr(claims, "squash", lambda z: 1.01 * z)
+    monkeypatch.setattr(squashing, "squash", lambda z: 1.01 * z)
     result = capsnp("verify", "--name", "squash_by_scalars", "--quiet")
     assert result.exit_code == 1
     assert "squash_by_scalars ((4)) fails: residual" in result.stdout

@@ -1,11 +1,32 @@
-"""The claims, in the paper's order: importing a section's file enters its claims."""
+"""The claims, in the paper's order: importing a topic's file enters its claims."""
 
 # isort: off
 from capsnp.verification.claims import boltzmann
-from capsnp.verification.claims import capsules
+from capsnp.verification.claims import predictions
+from capsnp.verification.claims import routing
+from capsnp.verification.claims import squashing
 from capsnp.verification.claims import energies
-from capsnp.verification.claims import gradients
-from capsnp.verification.claims import layers
+from capsnp.verification.claims import likelihood
+from capsnp.verification.claims import contrastive
+from capsnp.verification.claims import gibbs
+from capsnp.verification.claims import convolutions
+from capsnp.verification.claims import activations
+from capsnp.verification.claims import autoencoder
+from capsnp.verification.claims import potentials
 from capsnp.verification.claims import settled
 
-__all__ = ["boltzmann", "capsules", "energies", "gradients", "layers", "settled"]
+__all__ = [
+    "activations",
+    "autoencoder",
+    "boltzmann",
+    "contrastive",
+    "convolutions",
+    "energies",
+    "gibbs",
+    "likelihood",
+    "potentials",
+    "predictions",
+    "routing",
+    "settled",
+    "squashing",
+]
