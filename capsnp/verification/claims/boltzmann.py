@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from fractions import Fraction
 from typing import NamedTuple
 
@@ -17,17 +17,15 @@ from capsnp.functional.rbm import (
     rbm_hidden_probability,
     rbm_visible_probability,
 )
+from capsnp.verification.claims._by_hand import all_states, slopes
 from capsnp.verification.lab import Lab
 from capsnp.verification.ledger import Checks, claim
 
 I, J = 4, 3
-V = np.array(list(itertools.product((0.0, 1.0), repeat=I)))
+V = all_states(I)
 """All visible states (2^I, I)."""
-H = np.array(list(itertools.product((0.0, 1.0), repeat=J)))
+H = all_states(J)
 """All hidden states (2^J, J)."""
-
-STEP = 1e-30
-"""Of complex steps: its square is nothing beside any number here."""
 
 ROUNDINGS = 4.0 * (I + J)
 """Of a sum over neurons and a few functions of it, on both ways to a number."""
@@ -123,6 +121,16 @@ def visible_given_hidden(machine: Machine) -> np.ndarray:
     return table @ V / np.sum(table, axis=1, keepdims=True)
 
 
+def hidden_checks(lab: Lab, printed: Callable[[Machine, np.ndarray, int], float]) -> Checks:
+    """p(h_j = 1 | v) by enumeration, and from every v and j what the text prints for it."""
+    for machine in machines(lab, 5):
+        expected = hidden_given_visible(machine)
+        actual = lab.run(rbm_hidden_probability, V, machine.w, machine.c)
+        yield lab.near(actual, expected, terms=ROUNDINGS, condition=machine.largest)
+        as_printed = [[printed(machine, v, j) for j in range(J)] for v in V]
+        yield lab.printed_fails(as_printed, expected)
+
+
 @claim(
     "§2.1",
     "2.1",
@@ -132,16 +140,11 @@ def visible_given_hidden(machine: Machine) -> np.ndarray:
     kind="corrected",
 )
 def rbm_hidden_probability_index(lab: Lab) -> Checks:
-    for machine in machines(lab, 5):
-        w, _, c = machine
-        expected = hidden_given_visible(machine)
-        actual = lab.run(rbm_hidden_probability, V, w, c)
-        yield lab.near(actual, expected, terms=ROUNDINGS, condition=machine.largest)
-        printed = np.zeros_like(expected)
-        for n, j in np.ndindex(printed.shape):
-            total = sum(w[i, j] * V[n, j] for i in range(I))
-            printed[n, j] = 1 / (1 + math.exp(-(total + c[j])))  # the bias as it should be
-        yield lab.printed_fails(printed, expected)
+    def printed(machine: Machine, v: np.ndarray, j: int) -> float:
+        total = sum(machine.w[i, j] * v[j] for i in range(I))
+        return 1 / (1 + math.exp(-(total + machine.c[j])))  # the bias as it should be
+
+    yield from hidden_checks(lab, printed)
 
 
 @claim(
@@ -153,16 +156,11 @@ def rbm_hidden_probability_index(lab: Lab) -> Checks:
     kind="corrected",
 )
 def rbm_hidden_probability_bias(lab: Lab) -> Checks:
-    for machine in machines(lab, 5):
-        w, _, c = machine
-        expected = hidden_given_visible(machine)
-        actual = lab.run(rbm_hidden_probability, V, w, c)
-        yield lab.near(actual, expected, terms=ROUNDINGS, condition=machine.largest)
-        printed = np.zeros_like(expected)
-        for n, j in np.ndindex(printed.shape):
-            total = sum(w[i, j] * V[n, i] for i in range(I))  # the index as it should be
-            printed[n, j] = 1 / (1 + math.exp(-total + c[j]))
-        yield lab.printed_fails(printed, expected)
+    def printed(machine: Machine, v: np.ndarray, j: int) -> float:
+        total = sum(machine.w[i, j] * v[i] for i in range(I))  # the index as it should be
+        return 1 / (1 + math.exp(-total + machine.c[j]))
+
+    yield from hidden_checks(lab, printed)
 
 
 @claim(
@@ -279,15 +277,15 @@ def fractional_weights(w: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarra
 )
 def rbm_gradient_by_complex_step(lab: Lab) -> Checks:
     for machine, rows, _, gradient, roundings in fractional(lab, 3):
-        for k, actual in enumerate(gradient[:3]):
-            expected = np.zeros_like(machine[k])
-            for place in np.ndindex(expected.shape):
-                parts = [part.astype(complex) for part in machine]
-                parts[k][place] += 1j * STEP
-                table = weights(Machine(*parts))
+        for name, part in machine._asdict().items():
+
+            def mean_log_p(at: np.ndarray, name=name, machine=machine, rows=rows) -> complex:
+                table = weights(machine._replace(**{name: at}))
                 log_p = np.log(np.sum(table, axis=1)) - np.log(np.sum(table))
-                expected[place] = np.mean(log_p[rows]).imag / STEP
-            yield lab.near(actual, expected, magnitude=1.0, terms=roundings)
+                return np.mean(log_p[rows])
+
+            actual = getattr(gradient, name)
+            yield lab.near(actual, slopes(mean_log_p, part), magnitude=1.0, terms=roundings)
 
 
 @claim(

@@ -19,29 +19,19 @@ from capsnp.functional.energy import (
 )
 from capsnp.functional.routing import forward
 from capsnp.functional.squash import length, squash
+from capsnp.verification.claims._by_hand import Layer, all_states
 from capsnp.verification.lab import Lab
 from capsnp.verification.ledger import Checks, claim
 
 B, I, J, D, P = 3, 2, 4, 5, 6
-STATES = np.array(list(itertools.product((0.0, 1.0), repeat=J)))
+STATES = all_states(J)
 """All states (2^J, J) of the output capsules."""
 
 ROUNDINGS = 2.0 * (I * P + D + J)
 """Of ‖z_j‖², and of what is made of it."""
 
 
-class Model(NamedTuple):
-    """Arrays for (7)."""
-
-    x: np.ndarray
-    """(B, I, P)."""
-    W: np.ndarray
-    """(I, J, D, P)."""
-    c: np.ndarray
-    """(I, J) shared, or (B, I, J) of each example."""
-
-
-def models(lab: Lab, n: int, *, zero: bool = False) -> Iterator[Model]:
+def models(lab: Lab, n: int, *, zero: bool = False) -> Iterator[Layer]:
     """Squashed capsules in a model with each ‖z_j‖ about 1, or with z_0 = 0 in half of the cases.
 
     Coefficients are shared and each example's own by turns.
@@ -51,7 +41,7 @@ def models(lab: Lab, n: int, *, zero: bool = False) -> Iterator[Model]:
         x, W = lab.in_balls(B, I, P), lab.normal(I, J, D, P, scale=1.5)
         if zero and case // 2 % 2 == 0:
             W[:, 0] = 0.0
-        yield Model(x, W, lab.coefficients(*shape, axis=-2))
+        yield Layer(x, W, lab.coefficients(*shape, axis=-2))
 
 
 class Squares(NamedTuple):
@@ -68,7 +58,7 @@ class Squares(NamedTuple):
         return np.abs(logs) + self.spread
 
 
-def squares(model: Model) -> Squares:
+def squares(model: Layer) -> Squares:
     """‖Σ_i c_ij W_ij x_i‖² in nested loops."""
     x, W = model.x, model.W
     c = np.broadcast_to(model.c, (B, I, J))
@@ -83,7 +73,7 @@ def squares(model: Model) -> Squares:
     return Squares(values, spread)
 
 
-def in_every_state(model: Model) -> tuple[np.ndarray, ...]:
+def in_every_state(model: Layer) -> tuple[np.ndarray, ...]:
     """Arguments of `energy` for every example in every state, with leading axes (B, 2^J)."""
     x = np.repeat(model.x[:, None], len(STATES), axis=1)
     c = model.c if model.c.ndim == 2 else np.repeat(model.c[:, None], len(STATES), axis=1)
@@ -237,7 +227,7 @@ class Disc(NamedTuple):
         return float(np.prod([1.0 + length**2 for length in lengths]))
 
 
-PAIRS = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
+PAIRS = all_states(2)
 
 
 def discs(lab: Lab, n: int) -> Iterator[Disc]:
