@@ -116,12 +116,8 @@ def check_gradient(
     method : {"differences", "complex-step"}
         "differences": central differences, extrapolated. "complex-step": Im f(x + ihv)/h, exact up
         to rounding, for functions that take complex arrays and are analytic.
-    backend : str or Backend
-        Whose arrays the functions take, one of `capsnp.backend.BACKENDS`.
-    dtype : {"float64", "float32"}
-    examples : int
-    factor : float
-        Multiplies the tolerance.
+    backend, dtype, examples, factor
+        As in `check_adjoint`.
 
     Raises
     ------
