@@ -101,7 +101,7 @@ def test_callers_on_several_threads_take_turns_and_leave_blas_as_it_was():
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs os.fork")
-@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+@pytest.mark.filterwarnings("ignore:.*fork")
 @pytest.mark.usefixtures("threads")
 def test_a_child_does_not_wait_for_its_parents_blocks():
     started, forked = threading.Event(), threading.Event()

@@ -9,7 +9,7 @@ x_i·(W_ijᵀ target_j), one matrix product per output capsule and plane.
 import math
 from typing import Any
 
-from array_api_compat import is_numpy_namespace
+from array_api_compat import device, is_numpy_namespace
 
 from capsnp.backend import Array
 from capsnp.blocks import slices
@@ -107,7 +107,7 @@ def sized(xp: Any, array: Array, *, axis: int | tuple[int, ...]) -> Array:
     powers = [2.0**-k for k in range(-limit, limit + 1)]
     exponent = xp.clip(xp.floor(xp.log2(_or_one(xp, largest))), min=-limit, max=limit)
     place = xp.reshape(xp.astype(exponent, xp.int32) + limit, (math.prod(largest.shape),))
-    table = xp.asarray(powers, dtype=array.dtype, device=array.device)
+    table = xp.asarray(powers, dtype=array.dtype, device=device(array))
     return array * xp.reshape(xp.take(table, place, axis=0), largest.shape)
 
 

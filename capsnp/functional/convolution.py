@@ -9,6 +9,7 @@ is also what a transposed convolution with the same weight computes.
 import operator
 from typing import Any
 
+from array_api_compat import device
 from array_api_extra import at, pad
 
 from capsnp.backend import Array
@@ -132,7 +133,7 @@ def col2im(
         axes="(N, H_out, W_out, K)",
         because=f"to match images {shape} and kernel ({kh}, {kw})",
     )
-    where = {"dtype": columns.dtype, "device": columns.device}
+    where = {"dtype": columns.dtype, "device": device(columns)}
     run = kw * channels
     wide = xp.zeros((n, height + 2 * ph, out_w, run), **where)
     for u in range(kh):

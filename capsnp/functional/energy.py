@@ -8,6 +8,8 @@ uniform measure on the input capsules' unit balls, where squashed capsules live;
 import math
 from typing import Any
 
+from array_api_compat import device
+
 from capsnp.backend import Array
 from capsnp.errors import OptionError, ShapeError
 from capsnp.functional._checks import binary, expect_axis, expect_min_ndim, floating
@@ -240,10 +242,10 @@ def log_sum_over_states(x: Array, W: Array, c: Array) -> Array:
     log_square = _log_square(xp, _output_lengths(xp, x, W, c))
     J = log_square.shape[-1]
     size = max(1, _BLOCK_NUMBERS // max(1, math.prod(log_square.shape)))
-    place = xp.arange(J, device=x.device)
+    place = xp.arange(J, device=device(x))
     blocks = []
     for start in range(0, 2**J, size):
-        number = xp.arange(start, min(start + size, 2**J), device=x.device)
+        number = xp.arange(start, min(start + size, 2**J), device=device(x))
         state_SJ = (number[:, None] >> place) & 1
         blocks.append(logsumexp(_sum_on(xp, state_SJ, log_square[..., None, :])))
     return logsumexp(xp.stack(blocks), axis=0)

@@ -20,6 +20,7 @@ import math
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from array_api_compat import device
 from array_api_extra import pad
 
 from capsnp.backend import Array
@@ -204,7 +205,7 @@ class Fourier:
         codes = _code_size(size, kernel, stride)
         taps = -(-kernel // stride)
         maps = _fourier_maps((codes[0] + taps - 1, codes[1] + taps - 1), taps, codes)
-        arrays = (xp.asarray(rows, dtype=like.dtype, device=like.device) for rows in maps)
+        arrays = (xp.asarray(rows, dtype=like.dtype, device=device(like)) for rows in maps)
         return cls(size, kernel, stride, *arrays)
 
     @property

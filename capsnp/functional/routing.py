@@ -8,7 +8,7 @@ import itertools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, NamedTuple
 
-from array_api_compat import is_numpy_namespace
+from array_api_compat import device, is_numpy_namespace
 
 from capsnp.backend import Array
 from capsnp.blocks import map_blocks
@@ -296,8 +296,8 @@ def _uniform(xp: Any, x: Array, W: Array, normalize: Normalize) -> Routing:
     B = x.shape[0]
     I, J, _, _ = W.shape
     share = 1.0 / (I if normalize == "inputs" else J)
-    c = xp.full((B, I, J), share, dtype=x.dtype, device=x.device)
-    shared = xp.full((I, J), share, dtype=x.dtype, device=x.device)
+    c = xp.full((B, I, J), share, dtype=x.dtype, device=device(x))
+    shared = xp.full((I, J), share, dtype=x.dtype, device=device(x))
     return Routing(c, coupling(xp, W, shared).forward(x))
 
 

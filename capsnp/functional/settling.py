@@ -14,6 +14,8 @@ import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from array_api_compat import device
+
 from capsnp.backend import Array
 from capsnp.errors import OptionError, ShapeError
 from capsnp.functional._checks import (
@@ -375,7 +377,7 @@ def _largest_eigenvalue(xp: Any, gram: Callable[[Array], Array], start: Array) -
 def _fixed_vector(xp: Any, like: Array, batch: int) -> Array:
     """Unit vectors without symmetry: multiples of the golden ratio, less their whole part."""
     _, J, D = like.shape
-    turns = xp.arange(1, J * D + 1, dtype=like.dtype, device=like.device)
+    turns = xp.arange(1, J * D + 1, dtype=like.dtype, device=device(like))
     turns = turns * ((math.sqrt(5.0) - 1.0) / 2.0)
     v = xp.reshape(turns - xp.floor(turns) - 0.5, (1, J, D))
     v = v / _norm(xp, v)[:, None, None]
