@@ -60,7 +60,7 @@ class CapsuleTraining(Training):
         if model.n_winners == 1 and model._backend.name == "numpy":
             gradient = self._one_winner_gradient(x, c, np.argmax(on, axis=1))
         else:
-            gradient = cd_gradient(x, model.W_, c, steps=model.mixing_steps, on=on)
+            gradient = cd_gradient(x, model.W_, c, steps=model.mixing_steps, on=on > 0)
         return {"W": gradient, "share": share}
 
     def _one_winner_gradient(self, x: np.ndarray, c: np.ndarray, winner: np.ndarray) -> np.ndarray:

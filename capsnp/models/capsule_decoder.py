@@ -346,7 +346,7 @@ class DecoderTraining(Training):
                 model.U_,
                 e,
                 strength=model.strength,
-                on=on[rows, ...],
+                on=on[rows, ...] > 0,
                 max_iter=model.settling_steps_training,
             )
             share = (rows.stop - rows.start) / y.shape[0]
