@@ -127,6 +127,8 @@ def test_options():
             _checks.expect_option("agreement", bad, ("cosine", "dot"))
     with pytest.raises(OptionError, match=r"^mode: expected 'a', 'b' or 'c', got 'd'$"):
         _checks.expect_option("mode", "d", "abc")
+    with pytest.raises(OptionError, match=r"^mode: expected 'a', got 'd'$"):
+        _checks.expect_option("mode", "d", ["a"])
 
 
 def test_counts():

@@ -225,6 +225,12 @@ def test_one_number_stands_for_both_directions(rng):
     )
 
 
+def test_transposed_convolution_down_to_one_pixel(from_host, to_host):
+    codes, weight = from_host(np.ones((1, 1, 1, 1))), from_host(np.arange(9.0).reshape(3, 3, 1, 1))
+    images = to_host(conv2d_transpose(codes, weight, padding=1))
+    np.testing.assert_array_equal(images, [[[[4.0]]]])  # the middle of the weight
+
+
 IMAGES, WEIGHT = np.ones((1, 4, 5, 2)), np.ones((3, 3, 2, 6))
 
 
@@ -291,9 +297,34 @@ IMAGES, WEIGHT = np.ones((1, 4, 5, 2)), np.ones((3, 3, 2, 6))
             r"output_padding: expected below the stride \(2, 2\), got \(2, 2\)",
         ),
         (
+            lambda: conv2d_transpose(
+                np.ones((1, 2, 2, 6)), WEIGHT, stride=(2, 1), output_padding=1
+            ),
+            OptionError,
+            r"output_padding: expected below the stride \(2, 1\), got \(1, 1\)",
+        ),
+        (
+            lambda: conv2d_transpose(
+                np.ones((1, 2, 2, 6)), WEIGHT, stride=(1, 2), output_padding=1
+            ),
+            OptionError,
+            r"output_padding: expected below the stride \(1, 2\), got \(1, 1\)",
+        ),
+        (
             lambda: conv2d_transpose(np.ones((1, 1, 1, 6)), WEIGHT, padding=2),
             ShapeError,
-            "codes: expected some image left after padding",
+            r"codes: expected some image left after padding \(2, 2\), got size \(-1, -1\) from "
+            r"codes \(1, 1, 1, 6\) and kernel \(3, 3\)$",
+        ),
+        (
+            lambda: conv2d_transpose(np.ones((1, 2, 3, 6)), WEIGHT, padding=2),
+            ShapeError,
+            r"codes: .* got size \(0, 1\) from codes",
+        ),
+        (
+            lambda: conv2d_transpose(np.ones((1, 3, 2, 6)), WEIGHT, padding=2),
+            ShapeError,
+            r"codes: .* got size \(1, 0\) from codes",
         ),
         (
             lambda: conv2d_input_gradient(np.ones((1, 2, 2, 6)), WEIGHT, (4, 5)),

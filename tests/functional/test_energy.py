@@ -115,6 +115,7 @@ def test_firing_probability_over_the_whole_range(library, dtype):
     np.testing.assert_allclose(got, expected, rtol=2 * float(info.eps), atol=float(info.tiny))
     assert got.dtype == dtype
     assert np.all((got >= 0) & (got < 1))
+    assert got[-1] == np.nextafter(np.asarray(1, dtype=dtype), np.asarray(0, dtype=dtype))
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
@@ -152,7 +153,11 @@ def test_any_leading_axes(library, rng, model):
     W = library.from_host(model[2])
     x, c = rng.standard_normal((2, B, I, P)), rng.random((2, B, I, J))
     on = rng.random((2, B, J)) < 0.5
-    for function, extra, shared in ((energy, [on], False), (free_energy, [], True)):
+    for function, extra, shared in (
+        (energy, [on], False),
+        (free_energy, [], True),
+        (log_sum_over_states, [], False),
+    ):
         whole = [x, *extra, c[0, 0] if shared else c]
         single = [x[1, 2], *(a[1, 2] for a in extra), c[0, 0] if shared else c[1, 2]]
         *first, last = map(library.from_host, whole)
@@ -181,6 +186,12 @@ def test_wrong_arguments_are_named(library, model):
         free_energy(x, library.from_host(model[2], dtype="float32"), c)
     with pytest.raises(ShapeError, match=r"^z: expected shape \(\.\.\., J, D\), got \(5,\)$"):
         firing_probability(c[0, 0, :])
+
+
+def test_the_states_of_twenty_capsules_are_still_summed(library):
+    x, W = library.from_host(np.ones((1, 1, 1))), library.from_host(np.ones((1, 20, 1, 1)))
+    got = log_sum_over_states(x, W, library.from_host(np.ones((1, 20))))
+    np.testing.assert_allclose(library.to_host(got), 20 * math.log(2), rtol=1e-13)
 
 
 def test_too_many_states_are_refused_before_any_work(library):

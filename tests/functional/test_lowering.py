@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from capsnp.errors import ShapeError
+from capsnp.errors import OptionError, ShapeError
 from capsnp.functional.convolution import (
     conv2d,
     conv2d_input_gradient,
@@ -20,6 +20,7 @@ GEOMETRIES = [
     ((5, 6), 4, 1),
     ((5, 5), 3, 4),
     ((4, 4), 1, 1),
+    ((3, 5), 3, 1),  # one row of codes
 ]
 N, C_IN, C_OUT = 3, 2, 5
 
@@ -112,6 +113,12 @@ def test_the_cheaper_way_is_chosen(size, kernel, stride, channels, expected):
 def test_what_is_wrong_is_said(way):
     with pytest.raises(ShapeError, match=r"size: expected .* at least the kernel 9, got \(8, 20\)"):
         way((8, 20), 9, 2, like=np.zeros(1))
+    for name, geometry in (("kernel", ((8, 20), 0, 2)), ("stride", ((8, 20), 3, 0))):
+        with pytest.raises(OptionError, match=rf"^{name}: expected a whole number from 1, got 0$"):
+            way(*geometry, like=np.zeros(1))
     layer = way((5, 5), 3, 1, like=np.zeros(1))
-    with pytest.raises(ShapeError, match=r"with H = 5 of the lowering, got \(1, 6, 5, 2\)"):
+    with pytest.raises(ShapeError) as caught:
         layer.from_images(np.zeros((1, 6, 5, 2)))
+    assert str(caught.value) == (
+        "images: expected shape (N, H, W, C_in) with H = 5 of the lowering, got (1, 6, 5, 2)"
+    )

@@ -69,6 +69,25 @@ def test_free_energy_of_far_activations(library):
     assert library.to_host(got).tolist() == [-1e4]
 
 
+def test_any_leading_axes(library, weights):
+    """No axis, and two of other lengths than I and J; each example on its own gives the same."""
+    w, b, c = weights
+    v, h = V[:10].reshape(2, 5, I), np.tile(H, (2, 1))[:10].reshape(2, 5, J)
+    for function, host in (
+        (rbm_energy, (v, h, w, b, c)),
+        (rbm_free_energy, (v, w, b, c)),
+        (rbm_hidden_probability, (v, w, c)),
+        (rbm_visible_probability, (h, w, b)),
+    ):
+        n_batched = 2 if function is rbm_energy else 1
+        whole = library.to_host(function(*map(library.from_host, host)))
+        assert whole.shape[:2] == (2, 5)
+        for index in np.ndindex(2, 5):
+            alone = [array[index] for array in host[:n_batched]]
+            got = function(*map(library.from_host, (*alone, *host[n_batched:])))
+            np.testing.assert_allclose(library.to_host(got), whole[index], rtol=1e-13)
+
+
 def test_gradient_by_loops(library, rng):
     v_data, h_data = rng.random((5, I)), rng.random((5, J))
     v_model, h_model = rng.random((7, I)), rng.random((7, J))

@@ -247,6 +247,14 @@ def test_it_stops_as_soon_as_every_example_has_settled(rng):
     before = settle(h, U, e, max_iter=settled.iterations - 1)
     assert np.all(settled.residual <= 1e-3)
     assert not np.all(before.residual <= 1e-3)
+    reached = float(np.max(settled.residual))  # what is not above the tolerance is settled
+    assert settle(h, U, e, tol=reached, max_iter=500).iterations == settled.iterations
+
+
+def test_without_a_tolerance_all_steps_are_made(from_host):
+    h, U, e = np.zeros((2, I, P)), np.ones((J, I, P, D)), np.ones((J, I))
+    settled = settle(*map(from_host, (h, U, e)), max_iter=7)  # its residual is 0 from the start
+    assert settled.iterations == 7
 
 
 def test_nothing_to_explain_settles_at_zero(from_host, to_host):

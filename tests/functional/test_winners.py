@@ -30,6 +30,16 @@ def test_each_example_may_have_its_own_number(from_host, to_host, rng):
         assert np.all(np.sort(row[mask == 1]) == np.sort(row)[6 - n :])
 
 
+def test_any_leading_axes(from_host, to_host, rng):
+    score = rng.normal(size=(3, 2, 4))
+    on = to_host(winners(from_host(score), 3))
+    for index in np.ndindex(3, 2):
+        np.testing.assert_array_equal(on[index], to_host(winners(from_host(score[index]), 3)))
+    assert to_host(winners(from_host(score), 4)).all()
+
+
 def test_k_out_of_range():
-    with pytest.raises(OptionError, match="k: expected 0 to 3, got 4"):
+    with pytest.raises(OptionError, match=r"^k: expected 0 to 3, got 4$"):
         winners(np.zeros((2, 3)), 4)
+    with pytest.raises(OptionError, match=r"^k: expected 0 to 3, got 4$"):
+        winners(np.zeros((5, 6, 3)), 4)
