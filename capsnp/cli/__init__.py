@@ -1,6 +1,6 @@
 """The command ``capsnp``. What it does is in `capsnp.reproduce` and needs no command line."""
 
-from capsnp.cli import images, info, judging, training, verifying
+from capsnp.cli import benchmarking, images, info, judging, training, verifying
 from capsnp.cli._app import app
 
 for _command in (
@@ -11,6 +11,7 @@ for _command in (
     judging.evaluate,
     judging.compare,
     verifying.verify,
+    benchmarking.bench,
     info.info,
 ):
     app.command()(_command)

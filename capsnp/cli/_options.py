@@ -89,6 +89,29 @@ def expect_output(path: Path) -> None:
         raise OptionError(f"output: expected a folder that is there, got {str(path.parent)!r}")
 
 
+def expect_writable(name: str, path: Path | None) -> None:
+    """Refuse a file that cannot be written, before any work; None is no file.
+
+    Raises
+    ------
+    OptionError
+        If it is a folder, its folder is not there, or the system says no.
+    """
+    if path is None:
+        return
+    if not path.parent.is_dir():
+        raise OptionError(f"{name}: expected a folder that is there, got {str(path.parent)!r}")
+    if path.is_dir():
+        raise OptionError(f"{name}: expected a file, got the folder {str(path)!r}")
+    there = path.exists()
+    try:
+        path.open("ab").close()
+    except OSError as error:
+        raise OptionError(f"{name}: {path} cannot be written ({error.strerror})") from None
+    if not there:
+        path.unlink()
+
+
 def given(**settings: Any) -> dict[str, Any]:
     """Settings of which the options were given."""
     return {name: value for name, value in settings.items() if value is not None}

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from capsnp.backend import BACKENDS, Backend, get_backend
-from capsnp.cli._options import BackendOption, DebugOption, QuietOption, note
+from capsnp.cli._options import BackendOption, DebugOption, QuietOption, expect_writable, note
 from capsnp.errors import BackendError, OptionError
 
 
@@ -97,14 +97,5 @@ def _expect_files(json_file: Path | None, report: Path | None) -> None:
     """Refuse files that cannot be written, before any work."""
     if report is not None and report.suffix not in (".html", ".md"):
         raise OptionError(f"report: expected a name that ends in .html or .md, got {report.name!r}")
-    for name, path in (("json", json_file), ("report", report)):
-        if path is None:
-            continue
-        if not path.parent.is_dir():
-            raise OptionError(f"{name}: expected a folder that is there, got {str(path.parent)!r}")
-        if path.is_dir():
-            raise OptionError(f"{name}: expected a file, got the folder {str(path)!r}")
-        try:
-            path.open("ab").close()
-        except OSError as error:
-            raise OptionError(f"{name}: {path} cannot be written ({error.strerror})") from None
+    expect_writable("json", json_file)
+    expect_writable("report", report)

@@ -1,0 +1,241 @@
+"""What the command measures: works by name, sides by name, one row after the other."""
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from capsnp.backend import Backend, get_backend
+from capsnp.bench.autoencoder import Autoencoder
+from capsnp.bench.cases import Case, Row, measure
+from capsnp.bench.layers import Layer, layer_data
+from capsnp.bench.machine import Machine, device_name, measured
+from capsnp.bench.numpy_loops import NumpyLoops
+from capsnp.bench.pytorch import PyTorch
+from capsnp.bench.sides import Ours, Side
+from capsnp.bench.sizes import Sizes, sizes_of
+from capsnp.bench.timing import equal_threads
+from capsnp.blocks import n_threads
+from capsnp.errors import BackendError, OptionError
+
+COMPARED = ("cd-step", "routing", "autoencoder", "decoder")
+WORKS = (*COMPARED, "pipeline", "scaling", "memory")
+PARTNERS = ("torch", "torch-compile", "numpy")
+
+Say = Callable[[str], None]
+
+
+@dataclass
+class Results:
+    """Everything that was measured.
+
+    Attributes
+    ----------
+    machine : Machine
+    sizes, dtype, backend : str
+    rounds : int
+        Turns of each contestant.
+    rows : list of Row
+        Of the works that are compared.
+    """
+
+    machine: Machine
+    sizes: str
+    dtype: str
+    backend: str
+    rounds: int
+    rows: list[Row] = field(default_factory=list)
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {
+            "machine": self.machine.plain(),
+            "sizes": self.sizes,
+            "dtype": self.dtype,
+            "backend": self.backend,
+            "rounds": self.rounds,
+            "rows": [row.plain() for row in self.rows],
+        }
+
+    def json(self) -> str:
+        """Everything, with every time that was taken."""
+        return json.dumps(self.plain(), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is to be measured, checked before any work.
+
+    Attributes
+    ----------
+    works, partners : tuple of str
+    sizes : Sizes
+    backend : Backend
+    dtype : str
+    rounds : int
+    """
+
+    works: tuple[str, ...]
+    partners: tuple[str, ...]
+    sizes: Sizes
+    backend: Backend
+    dtype: str
+    rounds: int
+
+
+def plan(
+    works: Iterable[str] = ("all",),
+    *,
+    against: Iterable[str] | None = None,
+    sizes: str = "paper",
+    backend: str | Backend | None = None,
+    device: str | None = None,
+    dtype: str = "float32",
+    repeat: int | None = None,
+) -> Plan:
+    """Check what is asked for.
+
+    Parameters
+    ----------
+    works : iterable of str
+        Of `WORKS`, or "all".
+    against : iterable of str, optional
+        Of `PARTNERS`; by default all, with small sizes those that need no compiling.
+    sizes : {"paper", "small", "large"}
+    backend : str or Backend, optional
+        Of capsnp.
+    device : str, optional
+        Of the backend's library, such as "cuda" of PyTorch's.
+    dtype : {"float32", "float64"}
+    repeat : int, optional
+        Turns of each contestant.
+
+    Raises
+    ------
+    OptionError
+        If something is unknown or out of range.
+    BackendError
+        If the backend is not installed.
+    """
+    chosen = tuple(dict.fromkeys(works))
+    _expect_known("work", chosen, (*WORKS, "all"))
+    found = sizes_of(sizes)
+    if against is None:
+        against = PARTNERS if sizes != "small" else ("torch", "numpy")
+    partners = tuple(dict.fromkeys(against))
+    _expect_known("against", partners, PARTNERS)
+    if dtype not in ("float32", "float64"):
+        raise OptionError(f"dtype: expected 'float32' or 'float64', got {dtype!r}")
+    if repeat is not None and repeat < 1:
+        raise OptionError(f"repeat: expected a whole number from 1, got {repeat}")
+    library = get_backend(backend)
+    if device is not None:
+        library = dataclasses.replace(library, device=device)
+    return Plan(
+        WORKS if "all" in chosen else chosen,
+        partners,
+        found,
+        library,
+        dtype,
+        repeat or found.rounds,
+    )
+
+
+def run(
+    chosen: Plan,
+    *,
+    say: Say = print,
+    track: Callable[[Sequence[Any], str], Iterable[Any]] = lambda items, _: items,
+) -> Results:
+    """Measure what is planned.
+
+    Parameters
+    ----------
+    chosen : Plan
+    say : callable
+        Takes what is left out, and why, one line each.
+    track : callable, optional
+        From things and what they are to the same things: shows progress.
+
+    Returns
+    -------
+    Results
+
+    Raises
+    ------
+    InvariantError
+        If two sides' results are not the same.
+    """
+    threads = n_threads()
+    with chosen.backend.holding(chosen.dtype), equal_threads(threads, _torch(chosen)):
+        machine = measured(
+            chosen.backend,
+            dtype=chosen.dtype,
+            threads=threads,
+            small=chosen.sizes.name == "small",
+        )
+        results = Results(
+            machine, chosen.sizes.name, chosen.dtype, chosen.backend.name, chosen.rounds
+        )
+        sides = _sides(chosen, say)
+        for work in track(chosen.works, "works"):
+            for case in _cases(work, chosen, machine, sides):
+                results.rows += measure(case, rounds=chosen.rounds)
+    return results
+
+
+def _cases(work: str, chosen: Plan, machine: Machine, sides: Sequence[Side]) -> Iterator[Case]:
+    layer = Layer(chosen.sizes.layer, dtype=chosen.dtype, machine=machine, sides=sides)
+    if work == "cd-step":
+        return layer.cd_step()
+    if work == "routing":
+        return layer.routing()
+    if work == "decoder":
+        return layer.decoder()
+    autoencoder = Autoencoder(chosen.sizes.images, dtype=chosen.dtype, backend=chosen.backend)
+    return autoencoder.step(machine, sides, rounds=chosen.rounds)
+
+
+def _torch(chosen: Plan) -> Any:
+    """PyTorch if it takes part and is there."""
+    if chosen.backend.name != "torch" and not any("torch" in name for name in chosen.partners):
+        return None
+    try:
+        import torch
+    except ImportError:
+        return None
+    return torch
+
+
+def _sides(chosen: Plan, say: Say) -> list[Side]:
+    """capsnp and the partners that are there, each in its fastest form."""
+    sides: list[Side] = [Ours(chosen.backend, chosen.dtype)]
+    on_device = bool(device_name(chosen.backend))
+    x, W = layer_data(chosen.sizes.layer, chosen.dtype)
+    for name in chosen.partners:
+        if name == "numpy":
+            if on_device:
+                say("numpy is left out: capsnp computes on a device that NumPy does not reach")
+            else:
+                sides.append(NumpyLoops())
+            continue
+        try:
+            partner = PyTorch(
+                chosen.dtype,
+                device="cuda" if on_device else "cpu",
+                compiled=name == "torch-compile",
+            )
+        except ImportError:
+            say(f"{name} is left out: PyTorch is not installed; pip install 'capsnp[torch]'")
+        except BackendError as error:
+            say(f"{name} is left out: {error}")
+        else:
+            sides.append(partner.choose(x, W, rounds=min(chosen.rounds, 3)))
+    return sides
+
+
+def _expect_known(option: str, asked: Sequence[str], known: Sequence[str]) -> None:
+    for name in asked:
+        if name not in known:
+            raise OptionError(f"{option}: expected one of {', '.join(known)}, got {name!r}")

@@ -1,0 +1,74 @@
+"""``capsnp bench``: that it measures, and what it refuses. No test asserts a speed."""
+
+import json
+import sys
+
+import pytest
+
+pytest.importorskip("torch")
+
+
+@pytest.mark.parametrize(
+    ("work", "cases"), [("cd-step", 2), ("routing", 6), ("decoder", 2), ("autoencoder", 1)]
+)
+def test_rows_on_the_terminal_and_in_a_file(work, cases, tmp_path, capsnp):
+    file = tmp_path / "times.json"
+    result = capsnp(
+        "bench", work, "--sizes", "small", "--repeat", 2, "--against", "torch", "--json", file
+    )
+    assert result.exit_code == 0, result.output
+    found = json.loads(file.read_text())
+    assert found["machine"]["gemm"] > 0
+    assert found["machine"]["bandwidth"] > 0
+    assert len(found["rows"]) == cases
+    for row in found["rows"]:
+        assert (row["work"], row["partner"]) == (work, "torch")
+        assert row["case"] in result.stdout
+        assert len(row["ours"]["seconds"]) == len(row["theirs"]["seconds"]) == 2
+        assert row["ratio"] == row["theirs"]["median"] / row["ours"]["median"]
+        assert row["floor"]["seconds"] > 0
+        assert row["difference"] <= row["bound"]
+
+
+def test_numpy_is_a_partner(tmp_path, capsnp):
+    file = tmp_path / "times.json"
+    options = ("--sizes", "small", "--repeat", 1, "--against", "numpy", "--dtype", "float64")
+    result = capsnp("bench", "cd-step", "routing", "decoder", *options, "--json", file)
+    assert result.exit_code == 0, result.output
+    rows = json.loads(file.read_text())["rows"]
+    assert len(rows) == 10
+    assert max(row["difference"] for row in rows) < 1e-12
+
+
+def test_without_pytorch_its_rows_are_left_out_in_one_line(monkeypatch, capsnp):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    options = ("--sizes", "small", "--repeat", 1, "--against", "torch,numpy")
+    result = capsnp("bench", "decoder", *options, "--quiet")
+    assert result.exit_code == 0, result.output
+    assert result.stderr.count("\n") == 1
+    assert "torch is left out" in result.stderr
+    assert "pip install 'capsnp[torch]'" in result.stderr
+    assert "against numpy" in result.stdout
+    assert "against torch" not in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (("juggling",), "work: expected one of cd-step"),
+        (("--against", "abacus"), "against: expected one of torch"),
+        (("--sizes", "huge"), "sizes: expected one of small, paper, large"),
+        (("--backend", "abacus"), "backend: expected one of"),
+        (("--dtype", "float16"), "dtype: expected"),
+        (("--repeat", "0"), "--repeat"),
+        (("--json", "no/such/times.json"), "expected a folder that is there"),
+        (("--json", "."), "expected a file"),
+    ],
+)
+def test_bad_usage_is_one_line(capsnp, tmp_path, monkeypatch, options, message):
+    monkeypatch.chdir(tmp_path)
+    result = capsnp("bench", *options)
+    assert result.exit_code == 2
+    assert message in result.stderr
+    assert result.stderr.count("\n") == 1
+    assert not list(tmp_path.iterdir())
