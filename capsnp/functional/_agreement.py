@@ -7,6 +7,7 @@ x_i·(W_ijᵀ target_j), one matrix product per output capsule and plane.
 """
 
 import math
+import operator
 from typing import Any
 
 from array_api_compat import device, is_numpy_namespace
@@ -77,7 +78,11 @@ class Votes:
         """Inner products (J, I, B) of the compared predictions with targets (J, D, B)."""
         xp, target = self._xp, target[:, None, ...]
         return total(
-            sum_over(xp, (self._K_compared[:, p, ...] @ target) * self._x_compared[p, ...], axis=1)
+            sum_over(
+                xp,
+                operator.imul(self._K_compared[:, p, ...] @ target, self._x_compared[p, ...]),
+                axis=1,
+            )
             for p in self._planes
         )
 

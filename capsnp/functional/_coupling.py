@@ -265,7 +265,11 @@ class Fan:
 
         def sums(p: slice) -> Array:
             return total(
-                sum_over(xp, self._c[s, None, ...] * (self._K[s, p, ...] @ z_JDB[s, ...]), axis=0)
+                sum_over(
+                    xp,
+                    operator.imul(self._K[s, p, ...] @ z_JDB[s, ...], self._c[s, None, ...]),
+                    axis=0,
+                )
                 for s in self._few
             )
 

@@ -147,7 +147,15 @@ def mix(x: Array, W: Array, c: Array, *, steps: int = 1, on: Array | None = None
     return _mix(xp, coupling(xp, W, c), x, steps, gate)
 
 
-def cd_gradient(x: Array, W: Array, c: Array, *, steps: int = 1, on: Array | None = None) -> Array:
+def cd_gradient(
+    x: Array,
+    W: Array,
+    c: Array,
+    z: Array | None = None,
+    *,
+    steps: int = 1,
+    on: Array | None = None,
+) -> Array:
     r"""Contrastive divergence gradient of W: (18) with Algorithm 1's mixing.
 
     .. math::
@@ -163,6 +171,9 @@ def cd_gradient(x: Array, W: Array, c: Array, *, steps: int = 1, on: Array | Non
         Prediction maps.
     c : array, shape (B, I, J) or (I, J)
         Routing coefficients, held constant; shared ones make each product one matrix product.
+    z : array, shape (B, J, D), optional
+        Pre-activations of x with these coefficients where they are known, as from `route`:
+        ``cd_gradient(x, W, *route(x, W))``. By default they are computed.
     steps : int
         Mixing steps, from 1; the paper's is 1.
     on : array, shape (B, J), optional
@@ -205,8 +216,11 @@ def cd_gradient(x: Array, W: Array, c: Array, *, steps: int = 1, on: Array | Non
     expect_count("steps", steps)
     _expect_examples("x", x)
     gate = gate_of(on, x, W.shape[1])
+    if z is not None:
+        floating(x=x, z=z)
+        _expect_sums(z, x, W)
     layer = coupling(xp, W, c)
-    mixing = _mix(xp, layer, x, steps, gate)
+    mixing = _mix(xp, layer, x, steps, gate, z)
     data = gated(xp, expert_gradient(mixing.z), gate)
     model = gated(xp, expert_gradient(mixing.z_model), gate)
     mean = 2.0 / x.shape[0]
@@ -293,14 +307,23 @@ def gated(xp: Any, z: Array, gate: Array | None) -> Array:
     return z if gate is None else xp.where(gate, z, xp.zeros_like(z))
 
 
-def _mix(xp: Any, layer: Coupling, x: Array, steps: int, gate: Array | None) -> Mixing:
-    z = z_model = layer.forward(x)
+def _mix(
+    xp: Any, layer: Coupling, x: Array, steps: int, gate: Array | None, z: Array | None = None
+) -> Mixing:
+    z = layer.forward(x) if z is None else z
+    z_model = z
     x_out = x_out_model = gated(xp, squash(z), gate)
     for _ in range(steps):
         x_in = squash(layer.reverse(x_out_model))
         z_model = layer.forward(x_in)
         x_out_model = gated(xp, squash(z_model), gate)
     return Mixing(z, x_out, x_in, z_model, x_out_model)
+
+
+def _expect_sums(z: Array, x: Array, W: Array) -> None:
+    """Raise `ShapeError` unless z (B, J, D) is what W makes of x."""
+    because = f"to match x {tuple(x.shape)} and W {tuple(W.shape)}"
+    expect_shape("z", z, (x.shape[0], *W.shape[1:3]), axes="(B, J, D)", because=because)
 
 
 def _expect_examples(name: str, array: Array) -> None:

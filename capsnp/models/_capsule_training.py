@@ -53,14 +53,14 @@ class CapsuleTraining(Training):
         p_on = firing_probability(z)
         self._health = {"P(on)": xp.mean(p_on)}
         if model.n_winners is None:
-            return {"W": cd_gradient(x, model.W_, c, steps=model.mixing_steps)}
+            return {"W": cd_gradient(x, model.W_, c, z, steps=model.mixing_steps)}
         on = winners(model._score(p_on), model.n_winners)
         share = xp.mean(on, axis=0)
         self._health |= {"least used": xp.min(share), "most used": xp.max(share)}
         if model.n_winners == 1 and model._backend.name == "numpy":
             gradient = self._one_winner_gradient(x, c, np.argmax(on, axis=1))
         else:
-            gradient = cd_gradient(x, model.W_, c, steps=model.mixing_steps, on=on > 0)
+            gradient = cd_gradient(x, model.W_, c, z, steps=model.mixing_steps, on=on > 0)
         return {"W": gradient, "share": share}
 
     def _one_winner_gradient(self, x: np.ndarray, c: np.ndarray, winner: np.ndarray) -> np.ndarray:

@@ -392,3 +392,18 @@ def test_two_precisions_and_two_libraries_are_refused(library):
         decoder_gradient(x, np.zeros((2, 5, 2)), library.from_host(W, dtype="float32"), c)
     with pytest.raises(DtypeError, match=r"^z: expected float32 or float64, got int64$"):
         expert_gradient(library.from_host(np.zeros((2, 3), dtype="int64")))
+
+
+@pytest.mark.parametrize("normalize", ["inputs", "outputs"])
+def test_known_sums_change_nothing(rng, from_host, to_host, normalize):
+    x, W = from_host(0.3 * rng.normal(size=(4, 6, 3))), from_host(rng.normal(size=(6, 2, 5, 3)))
+    c, z = route(x, W, normalize=normalize)
+    found = to_host(cd_gradient(x, W, c, z, steps=2))
+    np.testing.assert_allclose(found, to_host(cd_gradient(x, W, c, steps=2)), rtol=1e-10)
+
+
+def test_known_sums_of_another_shape_are_refused(rng):
+    x, W, c = rng.normal(size=(4, 6, 3)), rng.normal(size=(6, 2, 5, 3)), np.full((6, 2), 0.5)
+    expected = r"z: expected shape \(B, J, D\) with D = 5 to match x \(4, 6, 3\) and W"
+    with pytest.raises(ShapeError, match=expected):
+        cd_gradient(x, W, c, rng.normal(size=(4, 2, 4)))

@@ -341,8 +341,8 @@ ROUTING_MUTANTS = (
     Mutant(
         "reverse pass without coefficients",
         COUPLING,
-        "sum_over(xp, self._c[s, None, ...] * (self._K[s, p, ...] @ z_JDB[s, ...]), axis=0)",
-        "sum_over(xp, self._K[s, p, ...] @ z_JDB[s, ...], axis=0)",
+        "operator.imul(self._K[s, p, ...] @ z_JDB[s, ...], self._c[s, None, ...]),",
+        "self._K[s, p, ...] @ z_JDB[s, ...],",
         "reverse_is_adjoint",
     ),
     Mutant(
