@@ -467,8 +467,8 @@ GRADIENT_MUTANTS = (
     Mutant(
         "c not reused: mixing with coefficients 1/I",
         CONTRASTIVE,
-        "mixing = _mix(xp, layer, x, steps, gate)",
-        "mixing = _mix(xp, coupling(xp, W, xp.ones_like(c) / x.shape[1]), x, steps, gate)",
+        "mixing = _mix(xp, layer, x, steps, gate, z)",
+        "mixing = _mix(xp, coupling(xp, W, xp.ones_like(c) / x.shape[1]), x, steps, gate, z)",
         "coefficients_are_kept",
     ),
     Mutant(
@@ -1009,8 +1009,8 @@ TRAINING_MUTANTS = (
     Mutant(
         "winners do not reach the gradient",
         CAPSULES,
-        "gradient = cd_gradient(x, model.W_, c, steps=model.mixing_steps, on=on)",
-        "gradient = cd_gradient(x, model.W_, c, steps=model.mixing_steps)",
+        "gradient = cd_gradient(x, model.W_, c, z, steps=model.mixing_steps, on=on > 0)",
+        "gradient = cd_gradient(x, model.W_, c, z, steps=model.mixing_steps)",
         "tests/models/test_capsule_training.py::test_each_example_teaches_a_model_of_its_winners_alone",
     ),
     Mutant(
@@ -1051,7 +1051,7 @@ TRAINING_MUTANTS = (
     Mutant(
         "all capsules settle where winners are asked for",
         DECODER,
-        "on=on[rows, ...],",
+        "on=on[rows, ...] > 0,",
         "on=None,",
         "tests/models/test_capsule_decoder.py::test_second_phase_by_loops",
     ),
