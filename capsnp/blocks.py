@@ -11,6 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any, TypeVar
 
+import joblib
 from threadpoolctl import ThreadpoolController
 
 from capsnp.errors import OptionError
@@ -22,14 +23,13 @@ _NAME = "capsnp-block"
 
 
 def n_threads() -> int:
-    """Threads to use: ``CAPSNP_NUM_THREADS``, else the cores this process may run on."""
+    """Threads to use: ``CAPSNP_NUM_THREADS``, else the cores that this process may use.
+
+    Its affinity and the limit of its control group (a container's, say) are respected.
+    """
     asked = os.environ.get("CAPSNP_NUM_THREADS", "")
     if not asked:
-        return (
-            len(os.sched_getaffinity(0))
-            if hasattr(os, "sched_getaffinity")
-            else os.cpu_count() or 1
-        )
+        return joblib.cpu_count()
     if not asked.isdigit() or int(asked) < 1:
         raise OptionError(f"CAPSNP_NUM_THREADS: expected a whole number from 1, got {asked!r}")
     return int(asked)
@@ -93,9 +93,9 @@ def map_blocks(
         The same for any number of threads.
     """
     blocks = list(blocks)
-    threads = min(n_threads(), len(blocks))
     inside = threading.current_thread().name.startswith(_NAME)
-    if not parallel or inside or threads < 2:
+    threads = min(n_threads(), len(blocks)) if parallel and not inside and len(blocks) > 1 else 1
+    if threads == 1:
         return [function(block) for block in blocks]
     with _turn.lock, _blas().limit(limits=1, user_api="blas"):
         return list(_pool(os.getpid(), threads).map(function, blocks))

@@ -56,6 +56,14 @@ def test_slices_cover_everything_once():
         slices(3, 0)
 
 
+def test_threads_are_the_cores_this_process_may_use(monkeypatch):
+    monkeypatch.delenv("CAPSNP_NUM_THREADS", raising=False)
+    if hasattr(os, "sched_getaffinity"):
+        assert 1 <= n_threads() <= len(os.sched_getaffinity(0))
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")  # as a control group's limit
+    assert n_threads() == 1
+
+
 @pytest.mark.parametrize("asked", ["0", "-1", "two", "1.5"])
 def test_bad_number_of_threads(monkeypatch, asked):
     monkeypatch.setenv("CAPSNP_NUM_THREADS", asked)
