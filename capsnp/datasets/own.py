@@ -123,7 +123,7 @@ def read_npz(path: Path, split: SplitName) -> Split:
 
 
 def _read_one(archive: np.lib.npyio.NpzFile, path: Path, split: SplitName) -> Split:
-    images = as_images(archive["images"], f"{path}, images")
+    images = as_images(_array(archive, "images", path), f"{path}, images")
     rows = split_rows(len(images), split, path)
     if "labels" not in archive:
         return Split(images[rows], None, ())
@@ -133,7 +133,9 @@ def _read_one(archive: np.lib.npyio.NpzFile, path: Path, split: SplitName) -> Sp
 
 
 def _read_two(archive: np.lib.npyio.NpzFile, path: Path, split: SplitName) -> Split:
-    images = {part: as_images(archive[f"x_{part}"], f"{path}, x_{part}") for part in _BOTH}
+    images = {
+        part: as_images(_array(archive, f"x_{part}", path), f"{path}, x_{part}") for part in _BOTH
+    }
     if images["train"].shape[1:] != images["test"].shape[1:]:
         raise DataError(
             f"{path}: expected x_test of the size of x_train {images['train'].shape[1:]}, "
@@ -150,8 +152,16 @@ def _read_two(archive: np.lib.npyio.NpzFile, path: Path, split: SplitName) -> Sp
     return Split(chosen, np.concatenate([by_part[part] for part in parts_of(split)]), classes)
 
 
+def _array(archive: np.lib.npyio.NpzFile, key: str, path: Path) -> np.ndarray:
+    """A member of the archive, which gives the bytes of one that is no NPY file."""
+    array = archive[key]
+    if not isinstance(array, np.ndarray):
+        raise DataError(f"{path}, {key}: expected an array, found another kind of file")
+    return array
+
+
 def _labels(archive: np.lib.npyio.NpzFile, key: str, n: int, path: Path) -> np.ndarray:
-    labels = archive[key]
+    labels = _array(archive, key, path)
     if labels.shape != (n,) or labels.dtype.kind not in "iuUS":
         raise DataError(
             f"{path}, {key}: expected integers or strings of shape ({n},), "
@@ -168,7 +178,7 @@ def _encode(
         values, indices = np.unique(np.concatenate(parts), return_inverse=True)
         ends = np.cumsum([len(part) for part in parts])[:-1]
         return np.split(indices.astype(np.int64), ends), _names(values)
-    classes = archive["classes"]
+    classes = _array(archive, "classes", path)
     if classes.ndim != 1 or classes.dtype.kind not in "US":
         raise DataError(f"{path}, classes: expected strings of shape (K,), got {classes.dtype}")
     for labels in parts:

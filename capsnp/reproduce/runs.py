@@ -61,7 +61,8 @@ def layers(
     found += [dict(options), parse_assignments(assignments)]
     for layer in found:
         name = layer.get("data")
-        if isinstance(name, str) and name not in NAMES and Path(name).expanduser().exists():
+        own = isinstance(name, str) and name not in ("", *NAMES)
+        if own and Path(name).expanduser().exists():
             layer["data"] = str(Path(name).expanduser().resolve())
     return found
 

@@ -185,6 +185,7 @@ def test_how_often_checkpoints_are_written_may_change(run_copy, capsnp):
         (("--seed", "-1"), "seed: expected a whole number from 0"),
         (("--seed", "many"), "--seed"),
         (("--data", "mnits"), "data: expected digits, mnist"),
+        (("--data", ""), "data: expected digits, mnist"),
         (("--config", "no-such.toml"), "no-such.toml cannot be read"),
         (("--no-such-option",), "--no-such-option"),
     ],

@@ -1,5 +1,6 @@
 import io
 import re
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -181,6 +182,13 @@ def test_an_npy_of_something_else_is_refused(tmp_path):
     assert "found an empty file" in error(path)
     path.write_bytes(b"not an array")
     assert "expected an NPY file of images, but it cannot be read" in error(path)
+
+
+@pytest.mark.parametrize("member", ["images", "images.npy"])
+def test_an_archive_of_other_files_is_refused(tmp_path, member):
+    with zipfile.ZipFile(tmp_path / "mine.npz", "w") as archive:
+        archive.writestr(member, "not an array")
+    assert "images: expected an array" in error(tmp_path / "mine.npz")
 
 
 def test_an_npy_named_npz_and_text_are_refused(tmp_path):
