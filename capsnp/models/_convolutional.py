@@ -10,6 +10,7 @@ and the image is the sigmoid of the logits.
 """
 
 from dataclasses import dataclass
+from operator import iadd
 from typing import NamedTuple
 
 from capsnp.backend import Array, namespace
@@ -147,8 +148,8 @@ class Network:
         g_a1 = self._before_relu(second.to_images(h2 @ w2.mT), a1)
         h1 = first.from_codes(g_a1)
         gradient = {
-            "filters1": first.to_weight(x1.mT @ h1 + e1.mT @ y1),
-            "filters2": second.to_weight(x2.mT @ h2) + second.to_weight(e2.mT @ y2),
+            "filters1": first.to_weight(iadd(x1.mT @ h1, e1.mT @ y1)),
+            "filters2": second.to_weight(iadd(x2.mT @ h2, e2.mT @ y2)),
             "bias1": conv2d_bias_gradient(g_a1),
             "bias2": conv2d_bias_gradient(g_code),
             "decoder_bias2": conv2d_bias_gradient(g_d1),

@@ -800,14 +800,14 @@ LAYER_MUTANTS = (
     Mutant(
         "tied filters of the second layer: the decoder's share left out",
         NETWORK,
-        "second.to_weight(x2.mT @ h2) + second.to_weight(e2.mT @ y2)",
+        "second.to_weight(iadd(x2.mT @ h2, e2.mT @ y2))",
         "second.to_weight(x2.mT @ h2)",
         "autoencoder_gradient_by_complex_step",
     ),
     Mutant(
         "tied filters of the first layer: the encoder's share left out",
         NETWORK,
-        "first.to_weight(x1.mT @ h1 + e1.mT @ y1)",
+        "first.to_weight(iadd(x1.mT @ h1, e1.mT @ y1))",
         "first.to_weight(e1.mT @ y1)",
         "autoencoder_gradient_by_complex_step",
     ),
