@@ -174,6 +174,19 @@ def test_library_and_dtype_stay(library, function, dtype):
         assert library.to_host(result).dtype == dtype
 
 
+@pytest.mark.parametrize("function", CALLS, ids=name_of)
+def test_device_stays(function):
+    """The strict library has devices that are as apart as two GPUs are."""
+    strict = pytest.importorskip("array_api_strict")
+    device = strict.Device("device1")
+    assert device != strict.zeros(1).device
+    arrays = {
+        name: strict.asarray(array, device=device) for name, array in host_arrays(function).items()
+    }
+    for result in arrays_in(call(function, arrays)):
+        assert result.device == device
+
+
 @pytest.mark.parametrize(("function", "name"), FLOATING, ids=name_of)
 def test_integers_are_refused_by_name(library, function, name):
     arrays = {key: library.from_host(array) for key, array in host_arrays(function).items()}

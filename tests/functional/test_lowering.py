@@ -88,6 +88,13 @@ def test_fourier_loses_no_more_than_im2col_does_in_float32(rng):
     assert np.max(np.abs(result - exact)) < 3e-6 * np.max(np.abs(exact))
 
 
+def test_fourier_stays_on_the_device_of_its_arrays():
+    strict = pytest.importorskip("array_api_strict")
+    images = strict.ones((2, 5, 5, 1), device=strict.Device("device1"))
+    layer = Fourier.create((5, 5), 3, 2, like=images)
+    assert layer.from_images(images).device == images.device
+
+
 def test_fourier_needs_a_fifth_of_the_products():
     layer = Fourier.create((20, 20), 9, 2, like=np.zeros(1))
     assert layer.images_map.shape == (148, 100)

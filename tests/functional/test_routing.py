@@ -184,6 +184,20 @@ def test_one_weighting_is_uniform(rng, normalize, share):
     np.testing.assert_allclose(z, forward(x, W, c), rtol=1e-12)
 
 
+@pytest.mark.parametrize("normalize", ["inputs", "outputs"])
+def test_one_weighting_keeps_single_precision(rng, from_host, to_host, normalize):
+    x, W = layer(rng, SIZES[0], "float32")
+    c, z = route(from_host(x), from_host(W), iterations=1, normalize=normalize)
+    assert to_host(c).dtype == to_host(z).dtype == "float32"
+
+
+def test_one_weighting_stays_on_its_device(rng):
+    strict = pytest.importorskip("array_api_strict")
+    device = strict.Device("device1")
+    c, z = route(*(strict.asarray(a, device=device) for a in layer(rng, SIZES[0])), iterations=1)
+    assert c.device == z.device == device
+
+
 @pytest.mark.parametrize("iterations", [1, 3])
 @pytest.mark.parametrize(("agreement", "normalize"), OPTIONS)
 def test_last_coefficients_weigh_the_returned_sum(rng, agreement, normalize, iterations):
