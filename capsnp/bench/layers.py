@@ -34,23 +34,34 @@ class Layer:
 
     def cd_step(self) -> Iterator[Case]:
         """A step of contrastive divergence, as a user and as a training takes it."""
+        yield self.public_step()
         s = self.sizes
-        x, W = layer_data(s, self.dtype)
-        operations = (s.routing_products(ITERATIONS) + 4) * s.product
-        numbers = x.size + 2 * W.size
-        yield self._case(
-            "cd-step",
-            "route, then cd_gradient",
-            [(side, side.cd_step(x, W), ("ΔW",)) for side in self.sides],
-            (operations, numbers),
-        )
+        _, W = layer_data(s, self.dtype)
         h = _normal(1, (s.batch, s.n_in, s.dim_in), self.dtype)
         yield self._case(
             "cd-step",
             "as training takes it",
             [(side, side.training_step(h, held(W)), ("ΔW",)) for side in self.sides],
-            (operations, numbers),
+            self._cost_of_step,
         )
+
+    def public_step(self) -> Case:
+        """`route`, then `cd_gradient`, of weights as they come from anywhere."""
+        x, W = layer_data(self.sizes, self.dtype)
+        return self._case(
+            "cd-step",
+            "route, then cd_gradient",
+            [(side, side.cd_step(x, W), ("ΔW",)) for side in self.sides],
+            self._cost_of_step,
+        )
+
+    @property
+    def _cost_of_step(self) -> tuple[float, float]:
+        """Operations, and numbers read and written: routing, the reverse pass, the model's forward
+        pass and two gradients; the inputs, W and ΔW."""
+        s = self.sizes
+        products = s.routing_products(ITERATIONS) + 4
+        return products * s.product, s.batch * s.n_in * s.dim_in + 2 * s.weights
 
     def routing(self) -> Iterator[Case]:
         """Routing alone, by both normalisations and 1 to 3 iterations."""

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from threadpoolctl import threadpool_info
 
 from capsnp.backend import Backend
 from capsnp.bench.timing import best
@@ -134,13 +133,9 @@ def device_name(backend: Backend) -> str:
 
 
 def libraries() -> dict[str, str]:
-    """Versions of Python, of the libraries and of the BLAS that NumPy calls."""
-    blas = {
-        f"BLAS ({module['internal_api']})": str(module["version"])
-        for module in threadpool_info()
-        if module["user_api"] == "blas"
-    }
-    return versions() | blas
+    """Versions of Python, of the libraries and of the BLAS that NumPy was built with."""
+    blas = np.show_config(mode="dicts")["Build Dependencies"]["blas"]
+    return versions() | {f"BLAS of NumPy ({blas['name']})": str(blas["version"])}
 
 
 def gemm_speed(backend: Backend, *, dtype: str, n: int) -> float:

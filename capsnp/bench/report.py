@@ -1,12 +1,17 @@
 """What was measured as tables, and as a page."""
 
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 from capsnp.bench.cases import Row
-from capsnp.bench.machine import Machine
-from capsnp.bench.running import Results
+from capsnp.bench.memory import Peak
+from capsnp.bench.running import PARTNERS, Results
+from capsnp.bench.scaling import UPPER_END, Growth
 from capsnp.bench.timing import Times
 from capsnp.evaluation import Column, Table
+from capsnp.reproduce.estimate import readable_bytes
 
 COMPARISON = (
     Column("ours", "capsnp"),
@@ -17,10 +22,98 @@ COMPARISON = (
     Column("difference", "results differ by", ".0e"),
 )
 
+_INTRODUCTION = """\
+# Benchmarks
+
+capsnp beside what one would write instead, on the same data with the same result. This page is
+made by
+
+```sh
+{command}
+```
+
+on {machine}
+
+- **How.** All take turns in one process with the same number of threads; each turn starts with a
+  call that is not timed. Numbers are medians of {rounds} turns, quartiles in brackets. Before
+  anything is timed the results are compared, and a difference above 4,096 roundings of the largest
+  number is an error (of the autoencoder's weights after 3 steps: above 2 % of how far they moved,
+  as Adam turns the rounding of gradients that are almost 0 into steps).
+- **torch** records no gradients and holds the predictions once per routing. Three ways to write it
+  are tried (`einsum` as the formulas are printed, `matmul` on predictions laid out for it,
+  element-wise `sums`), as it runs and by `torch.compile`; the fastest at a step of contrastive
+  divergence is taken, its name in brackets. The autoencoder is made of `torch.nn` modules with the
+  fused Adam of `torch.optim`, images channels first or last, whichever is faster.
+- **numpy** is a plain loop over the output capsules.
+- **The floor** is the time of the matrix products alone at the speed of one large product, or of
+  reading the arguments and writing the results once at the speed of copying, whichever is longer.
+  Products are those of the formulas as they stand: a step of contrastive divergence has 10 with W
+  (3 weightings, 2 agreements, 1 for the predictions' lengths, the reverse pass, the model's forward
+  pass, 2 gradients), a step of the rule for U 4, a step of the autoencoder 11 convolutions. Ways to
+  save multiplications, such as Fourier transforms in the autoencoder, can go below it.
+"""
+
 
 def tables(results: Results) -> list[Table]:
     """All that was measured."""
-    return [machine_table(results), *comparison_tables(results.rows)]
+    found = [machine_table(results), *comparison_tables(results.rows)]
+    if results.rows or results.memory:
+        found.append(summary_table(results))
+    if results.memory:
+        found.append(memory_table(results.memory))
+    found += [growth_table(growth) for growth in results.scaling]
+    if results.scaling:
+        found.append(slope_table(results.scaling))
+    if results.pipeline:
+        found.append(pipeline_table(results.pipeline))
+    return found
+
+
+def page(results: Results, *, command: str, picture: str | None = None) -> str:
+    """A page in Markdown: how it was measured, all tables, the plot.
+
+    Parameters
+    ----------
+    results : Results
+    command : str
+        That makes the page.
+    picture : str, optional
+        Where the plot lies, seen from the page.
+    """
+    shown = {table.title: table for table in tables(results)}
+    machine, short = shown.pop("Machine"), shown.pop("In short", None)
+    parts = [
+        _INTRODUCTION.format(command=command, machine=machine_line(results), rounds=results.rounds)
+    ]
+    if short is not None:
+        parts.append(short.markdown())
+    if picture is not None:
+        parts.append(f"![Time against size]({picture})")
+    parts += [table.markdown() for table in [*shown.values(), machine]]
+    return "\n\n".join(part.strip() for part in parts).replace("\n### ", "\n## ") + "\n"
+
+
+def relative(target: Path, page_file: Path) -> str:
+    """A file's path seen from a page.
+
+    Examples
+    --------
+    >>> relative(Path("docs/images/time.png"), Path("docs/page.md"))
+    'images/time.png'
+    >>> relative(Path("time.png"), Path("docs/page.md"))
+    '../time.png'
+    """
+    return Path(os.path.relpath(target, page_file.parent)).as_posix()
+
+
+def machine_line(results: Results) -> str:
+    """The machine in one sentence."""
+    machine = results.machine
+    return (
+        f"{machine}, {machine.threads} thread{'s' * (machine.threads != 1)} each, "
+        f"{results.dtype}, backend {results.backend}: {machine.gemm / 1e9:.0f} GFLOP/s in a "
+        f"large matrix product, {machine.bandwidth / 1e9:.1f} GB/s read and written in copying."
+    )
 
 
 def machine_table(results: Results) -> Table:
@@ -40,7 +133,7 @@ def machine_table(results: Results) -> Table:
 
 def comparison_tables(rows: Iterable[Row]) -> list[Table]:
     """A table for each work: capsnp, its partners and the floor."""
-    works: dict[tuple[str, str], dict[str, dict]] = {}
+    works: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
     for row in rows:
         name = f"{row.case}, against {row.partner}" if row.partner else row.case
         form = f" ({row.form})" if row.form and row.partner != "numpy" else ""
@@ -52,10 +145,73 @@ def comparison_tables(rows: Iterable[Row]) -> list[Table]:
             "floor_ratio": row.floor_ratio,
             "difference": row.difference,
         }
-    return [
-        Table(f"{work}, {sizes}", COMPARISON, found, ("Medians, quartiles in brackets.",))
-        for (work, sizes), found in works.items()
+    return [Table(f"{work}: {sizes}", COMPARISON, found) for (work, sizes), found in works.items()]
+
+
+def summary_table(results: Results) -> Table:
+    """How many times as long, or as much memory, each partner takes."""
+    rows: dict[str, dict[str, Any]] = {}
+    for row in results.rows:
+        values = rows.setdefault(f"{row.work}: {row.case}", {"floor_ratio": row.floor_ratio})
+        if row.partner:
+            values[row.partner] = row.ratio
+    for peak in results.memory:
+        rows.setdefault("memory of a cd-step", {})[peak.partner] = peak.ratio
+    columns = [
+        Column(name, f"{name} / capsnp", ".2f", "higher")
+        for name in PARTNERS
+        if any(name in values for values in rows.values())
     ]
+    columns.append(Column("floor_ratio", "capsnp / floor", ".2f", "lower"))
+    return Table("In short", tuple(columns), rows)
+
+
+def memory_table(peaks: Sequence[Peak]) -> Table:
+    """Memory of a step beyond its arguments and results."""
+    columns = (
+        Column("ours", "capsnp"),
+        Column("theirs", "theirs"),
+        Column("ratio", "theirs / capsnp", ".2f", "higher"),
+    )
+    rows = {
+        f"against {peak.partner}": {
+            "ours": readable_bytes(peak.ours),
+            "theirs": readable_bytes(peak.theirs),
+            "ratio": peak.ratio,
+        }
+        for peak in peaks
+    }
+    note = "Growth of the peak of a process's resident memory, each in a process of its own."
+    return Table(f"Memory beyond arguments and results: {peaks[0].sizes}", columns, rows, (note,))
+
+
+def growth_table(growth: Growth) -> Table:
+    """Times along one axis."""
+    medians = growth.medians()
+    rows = {
+        f"{growth.axis} = {value:,}": {
+            line: None if (at := seconds[n]) is None else duration(at)
+            for line, seconds in medians.items()
+        }
+        for n, value in enumerate(growth.values)
+    }
+    title = f"cd-step, {growth.axis} from {growth.rows[0].sizes} to {growth.rows[-1].sizes}"
+    return Table(title, tuple(Column(line, line) for line in medians), rows)
+
+
+def slope_table(growths: Sequence[Growth]) -> Table:
+    """Exponents of the size in the time."""
+    rows = {growth.axis: growth.slopes() for growth in growths}
+    lines = dict.fromkeys(line for slopes in rows.values() for line in slopes)
+    note = f"Of log time over log size, by least squares over the last {UPPER_END} sizes."
+    return Table("Slopes", tuple(Column(line, line) for line in lines), rows, (note,))
+
+
+def pipeline_table(seconds: Mapping[str, float]) -> Table:
+    """Seconds by stage, and of all."""
+    rows = {name: {"seconds": value} for name, value in seconds.items()}
+    rows["all"] = {"seconds": sum(seconds.values())}
+    return Table("capsnp reproduce --data digits", (Column("seconds", "seconds", ".1f"),), rows)
 
 
 def spread(times: Times) -> str:
@@ -66,10 +222,9 @@ def spread(times: Times) -> str:
     >>> spread(Times((0.051, 0.052, 0.053, 0.054, 0.055)))
     '53.0 ms [52.0, 54.0]'
     """
-    low, high = times.quartiles
     unit, scale = _unit(times.median)
-    texts = (_three(value * scale) for value in (low, high))
-    return f"{_three(times.median * scale)} {unit} [{', '.join(texts)}]"
+    low, high = (_three(value * scale) for value in times.quartiles)
+    return f"{_three(times.median * scale)} {unit} [{low}, {high}]"
 
 
 def duration(seconds: float) -> str:
@@ -102,12 +257,3 @@ def _three(number: float) -> str:
     if number >= 100:
         return f"{number:.0f}"
     return f"{number:.1f}" if number >= 10 else f"{number:.2f}"
-
-
-def machine_line(machine: Machine, dtype: str) -> str:
-    """The machine in one sentence."""
-    return (
-        f"{machine}, {machine.threads} thread{'s' * (machine.threads != 1)} each, {dtype}: "
-        f"{machine.gemm / 1e9:.0f} GFLOP/s in a matrix product, "
-        f"{machine.bandwidth / 1e9:.1f} GB/s in copying."
-    )

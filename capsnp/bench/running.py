@@ -1,6 +1,7 @@
 """What the command measures: works by name, sides by name, one row after the other."""
 
 import dataclasses
+import itertools
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -11,8 +12,11 @@ from capsnp.bench.autoencoder import Autoencoder
 from capsnp.bench.cases import Case, Row, measure
 from capsnp.bench.layers import Layer, layer_data
 from capsnp.bench.machine import Machine, device_name, measured
+from capsnp.bench.memory import Peak, measure_peaks
 from capsnp.bench.numpy_loops import NumpyLoops
+from capsnp.bench.pipeline import stage_seconds
 from capsnp.bench.pytorch import PyTorch
+from capsnp.bench.scaling import Growth, Point, growths, measure_point, points
 from capsnp.bench.sides import Ours, Side
 from capsnp.bench.sizes import Sizes, sizes_of
 from capsnp.bench.timing import equal_threads
@@ -22,6 +26,9 @@ from capsnp.errors import BackendError, OptionError
 COMPARED = ("cd-step", "routing", "autoencoder", "decoder")
 WORKS = (*COMPARED, "pipeline", "scaling", "memory")
 PARTNERS = ("torch", "torch-compile", "numpy")
+
+FEW = 3
+"""Turns where each takes long."""
 
 Say = Callable[[str], None]
 
@@ -38,6 +45,10 @@ class Results:
         Turns of each contestant.
     rows : list of Row
         Of the works that are compared.
+    scaling : list of Growth
+    memory : list of Peak
+    pipeline : dict of str to float
+        Seconds by stage.
     """
 
     machine: Machine
@@ -46,6 +57,9 @@ class Results:
     backend: str
     rounds: int
     rows: list[Row] = field(default_factory=list)
+    scaling: list[Growth] = field(default_factory=list)
+    memory: list[Peak] = field(default_factory=list)
+    pipeline: dict[str, float] = field(default_factory=dict)
 
     def plain(self) -> dict[str, Any]:
         """As JSON has it."""
@@ -56,6 +70,9 @@ class Results:
             "backend": self.backend,
             "rounds": self.rounds,
             "rows": [row.plain() for row in self.rows],
+            "scaling": [growth.plain() for growth in self.scaling],
+            "memory": [peak.plain() for peak in self.memory],
+            "pipeline": self.pipeline,
         }
 
     def json(self) -> str:
@@ -82,6 +99,29 @@ class Plan:
     backend: Backend
     dtype: str
     rounds: int
+
+    def words(self) -> list[str]:
+        """The command's words that ask for this, those that go without saying left out."""
+        works = [] if self.works == WORKS else [*self.works]
+        options = {
+            "against": (
+                ""
+                if self.partners == default_partners(self.sizes.name)
+                else ",".join(self.partners)
+            ),
+            "sizes": "" if self.sizes.name == "paper" else self.sizes.name,
+            "backend": "" if self.backend.name == "numpy" else self.backend.name,
+            "device": str(self.backend.device or ""),
+            "dtype": "" if self.dtype == "float32" else self.dtype,
+            "repeat": "" if self.rounds == self.sizes.rounds else str(self.rounds),
+        }
+        given = [(f"--{name}", value) for name, value in options.items() if value]
+        return [*works, *itertools.chain.from_iterable(given)]
+
+
+def default_partners(sizes: str) -> tuple[str, ...]:
+    """All; with small sizes those that need no compiling."""
+    return tuple(name for name in PARTNERS if sizes != "small" or name != "torch-compile")
 
 
 def plan(
@@ -121,9 +161,7 @@ def plan(
     chosen = tuple(dict.fromkeys(works))
     _expect_known("work", chosen, (*WORKS, "all"))
     found = sizes_of(sizes)
-    if against is None:
-        against = PARTNERS if sizes != "small" else ("torch", "numpy")
-    partners = tuple(dict.fromkeys(against))
+    partners = tuple(dict.fromkeys(default_partners(sizes) if against is None else against))
     _expect_known("against", partners, PARTNERS)
     if dtype not in ("float32", "float64"):
         raise OptionError(f"dtype: expected 'float32' or 'float64', got {dtype!r}")
@@ -179,10 +217,49 @@ def run(
             machine, chosen.sizes.name, chosen.dtype, chosen.backend.name, chosen.rounds
         )
         sides = _sides(chosen, say)
-        for work in track(chosen.works, "works"):
-            for case in _cases(work, chosen, machine, sides):
-                results.rows += measure(case, rounds=chosen.rounds)
+        along: list[tuple[Point, Row]] = []
+        for task in track(_tasks(chosen), "tasks"):
+            if isinstance(task, Point):
+                row = measure_point(
+                    task,
+                    dtype=chosen.dtype,
+                    machine=machine,
+                    sides=sides,
+                    rounds=min(chosen.rounds, FEW),
+                )
+                along.append((task, row))
+            elif task == "memory":
+                results.memory = _memory(chosen, sides, threads, say)
+            elif task == "pipeline":
+                results.pipeline = stage_seconds(
+                    chosen.sizes, dtype=chosen.dtype, backend=chosen.backend.name
+                )
+            else:
+                for case in _cases(task, chosen, machine, sides):
+                    results.rows += measure(case, rounds=chosen.rounds)
+        results.scaling = growths(along)
     return results
+
+
+def _tasks(chosen: Plan) -> list[str | Point]:
+    """Works in their order; scaling point by point."""
+    tasks: list[str | Point] = []
+    for work in chosen.works:
+        tasks += points(chosen.sizes.scaled) if work == "scaling" else [work]
+    return tasks
+
+
+def _memory(chosen: Plan, sides: Sequence[Side], threads: int, say: Say) -> list[Peak]:
+    if device_name(chosen.backend):
+        say("memory is left out: it is measured on a host alone")
+        return []
+    return measure_peaks(
+        sides,
+        chosen.sizes.layer,
+        dtype=chosen.dtype,
+        threads=threads,
+        rounds=min(chosen.rounds, FEW),
+    )
 
 
 def _cases(work: str, chosen: Plan, machine: Machine, sides: Sequence[Side]) -> Iterator[Case]:
@@ -231,7 +308,7 @@ def _sides(chosen: Plan, say: Say) -> list[Side]:
         except BackendError as error:
             say(f"{name} is left out: {error}")
         else:
-            sides.append(partner.choose(x, W, rounds=min(chosen.rounds, 3)))
+            sides.append(partner.choose(x, W, rounds=min(chosen.rounds, FEW)))
     return sides
 
 

@@ -69,12 +69,7 @@ class Ours:
 
     def cd_step(self, x: np.ndarray, W: np.ndarray) -> Work:
         x, W = self._array(x), self._array(W)
-
-        def step() -> Any:
-            c, _ = route(x, W, iterations=ITERATIONS)
-            return cd_gradient(x, W, c)
-
-        return step
+        return lambda: cd_gradient(x, W, *route(x, W, iterations=ITERATIONS))
 
     def training_step(self, h: np.ndarray, W: np.ndarray) -> Work:
         options: dict[str, Any] = PAPER | {"routing_iterations": ITERATIONS}

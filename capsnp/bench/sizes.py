@@ -174,6 +174,7 @@ SIZES = {
             ImageSizes(512, 28, 128, 9),
             LayerSizes(200, 1152, 8, 20, 16),
             7,
+            {"preset": "default"},
         ),
     )
 }

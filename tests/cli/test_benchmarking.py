@@ -63,6 +63,10 @@ def test_without_pytorch_its_rows_are_left_out_in_one_line(monkeypatch, capsnp):
         (("--repeat", "0"), "--repeat"),
         (("--json", "no/such/times.json"), "expected a folder that is there"),
         (("--json", "."), "expected a file"),
+        (("--plot", "times.jpg"), "ends in .png"),
+        (("decoder", "--plot", "times.png"), "expected the work scaling"),
+        (("--report", "times.txt"), "ends in .md"),
+        (("--check", "--baseline", "times.json"), "cannot be read"),
     ],
 )
 def test_bad_usage_is_one_line(capsnp, tmp_path, monkeypatch, options, message):
@@ -72,3 +76,34 @@ def test_bad_usage_is_one_line(capsnp, tmp_path, monkeypatch, options, message):
     assert message in result.stderr
     assert result.stderr.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_memory_and_pipeline(tmp_path, capsnp):
+    file, page = tmp_path / "a.json", tmp_path / "a.md"
+    options = ("--sizes", "small", "--repeat", 1, "--against", "torch", "--quiet")
+    result = capsnp("bench", "memory", "pipeline", *options, "--json", file, "--report", page)
+    assert result.exit_code == 0, result.output
+    found = json.loads(file.read_text())
+    (memory,) = found["memory"]
+    assert memory["partner"] == "torch"
+    assert memory["theirs"] > 0
+    assert {"autoencoder", "capsules", "decoder", "evaluation"} <= set(found["pipeline"])
+    assert "memory of a cd-step" in page.read_text()
+
+
+def test_check_names_what_has_become_too_slow(tmp_path, capsnp):
+    file = tmp_path / "times.json"
+    options = ("--sizes", "small", "--repeat", 1, "--against", "numpy", "--quiet")
+    assert capsnp("bench", "decoder", *options, "--json", file).exit_code == 0
+    kept = json.loads(file.read_text())
+    kept["rows"][0]["ratio"] = 1e9
+    kept["rows"][1]["ratio"] = 1e-9
+    file.write_text(json.dumps(kept))
+    result = capsnp("bench", "decoder", *options, "--check", "--baseline", file)
+    assert result.exit_code == 1
+    assert result.stderr.count("\n") == 1
+    assert "decoder: shared coefficients" in result.stderr
+    kept["rows"][0]["ratio"] = 1e-9
+    file.write_text(json.dumps(kept))
+    result = capsnp("bench", "decoder", *options, "--check", "--baseline", file)
+    assert result.exit_code == 0, result.output
