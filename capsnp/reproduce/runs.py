@@ -61,9 +61,9 @@ def layers(
     found += [dict(options), parse_assignments(assignments)]
     for layer in found:
         name = layer.get("data")
-        own = isinstance(name, str) and name not in ("", *NAMES)
-        if own and Path(name).expanduser().exists():
-            layer["data"] = str(Path(name).expanduser().resolve())
+        if isinstance(name, str) and name not in ("", *NAMES):
+            path = Path(name).expanduser()
+            layer["data"] = str(path.resolve()) if path.exists() else name
     return found
 
 
