@@ -112,9 +112,18 @@ class Backend:
         -------
         array
             On the backend's device.
+
+        Raises
+        ------
+        MixedBackendError
+            If the array is of a third library.
         """
         wanted = None if dtype is None else getattr(self.xp, dtype)
         if is_array_api_obj(array) and not isinstance(array, (np.ndarray, np.generic)):
+            if backend_of(array).name != self.name:
+                raise MixedBackendError(
+                    f"expected an array of {self.name} or of NumPy, got one of {_library_of(array)}"
+                )
             return array if wanted is None else self.xp.astype(array, wanted, copy=False)
         host = np.asarray(array, dtype=dtype)
         if self.name == "numpy":

@@ -63,6 +63,12 @@ def test_namespace_names_the_argument_that_is_no_array():
         namespace(x=np.float64(1.0))
 
 
+def test_an_array_of_a_third_library_is_refused():
+    strict = pytest.importorskip("array_api_strict")
+    with pytest.raises(MixedBackendError, match=r"expected an array of numpy or .* array_api_stri"):
+        get_backend("numpy").asarray(strict.zeros(3), dtype="float32")
+
+
 def test_two_libraries_in_one_call_are_named():
     strict = pytest.importorskip("array_api_strict")
     with pytest.raises(

@@ -96,7 +96,8 @@ class PixelFeatures(TransformerMixin, BaseEstimator):
         """Find the components of images (N, H, W, C)."""
         flat = _flat(images[:])
         wanted = min(self.n_features, flat.shape[1], max(1, len(flat) // 3))
-        self.pca_ = PCA(wanted, svd_solver="randomized", random_state=self.random_state).fit(flat)
+        seed = self.random_state % 2**32  # as many as scikit-learn knows
+        self.pca_ = PCA(wanted, svd_solver="randomized", random_state=seed).fit(flat)
         return self
 
     def transform(self, images: Rows) -> np.ndarray:

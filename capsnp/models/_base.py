@@ -8,6 +8,7 @@ from sklearn.base import BaseEstimator
 
 from capsnp.backend import Array, Backend, get_backend
 from capsnp.errors import DtypeError, NotFittedError, OptionError, ShapeError
+from capsnp.functional._checks import expect_count
 
 BLOCK = 256
 """Rows that go through a model at a time when a whole data set does."""
@@ -26,6 +27,7 @@ class Estimator(BaseEstimator):
 
     backend: str | Backend | None
     dtype: str
+    random_state: int
 
     @property
     def _backend(self) -> Backend:
@@ -41,10 +43,13 @@ class Estimator(BaseEstimator):
     def _expect_options(self) -> None:
         if self.dtype not in ("float32", "float64"):
             raise OptionError(f"dtype: expected 'float32' or 'float64', got {self.dtype!r}")
+        expect_count("random_state", self.random_state, minimum=0)
 
 
 def expect_rows(name: str, data: Rows, shape: Sequence[int | None], axes: str) -> None:
     """Raise unless host data are real floating and fit a shape in which None is free."""
+    if not hasattr(data, "shape"):
+        raise DtypeError(f"{name}: expected an array, got {type(data).__name__}")
     got = tuple(data.shape)
     if len(got) != len(shape) or any(
         want is not None and want != have for want, have in zip(shape, got, strict=True)

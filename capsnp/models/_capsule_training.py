@@ -7,6 +7,7 @@ import numpy as np
 
 from capsnp.backend import Array
 from capsnp.blocks import map_blocks, slices
+from capsnp.errors import DomainError
 from capsnp.functional import cd_gradient, firing_probability, length, squash, winners
 from capsnp.models._base import BLOCK, Rows
 from capsnp.training.loop import Gradient, Track, Training, batch_indices
@@ -156,13 +157,23 @@ def feature_statistics(
     -------
     mean : numpy.ndarray of float64, shape (I, P)
     scale : float
+
+    Raises
+    ------
+    DomainError
+        If a number is not finite, or no row differs from the mean.
     """
     n = X.shape[0]
     mean = np.zeros(X.shape[1:])
     if centre:
         for rows in slices(n, 4 * BLOCK):
             mean += np.sum(X[rows], axis=0, dtype="float64") / n
+    if not np.all(np.isfinite(mean)):
+        raise DomainError("X: expected finite numbers, got NaN or infinity")
     if feature_scale is None:
         return mean, 1.0
     total = sum(float(np.sum(length(X[rows] - mean))) for rows in slices(n, 4 * BLOCK))
+    rounding = n**2 * float(np.finfo(mean.dtype).eps * np.sum(length(mean)))
+    if not total > rounding:  # nor is NaN
+        raise DomainError(f"X: expected rows that differ, got {n} equal ones, or NaN")
     return mean, total / (n * X.shape[1]) / feature_scale

@@ -165,7 +165,6 @@ class ConvAutoencoder(TransformerMixin, Estimator):
         super()._expect_options()
         for name in ("filters", "kernel", "capsule_dim", "batch_size", "n_steps"):
             expect_count(name, getattr(self, name))
-        expect_count("random_state", self.random_state, 0)
         expect_range("slope", self.slope, 0, 1)
         expect_range("learning_rate", self.learning_rate, 0)
         expect_range("dropout", self.dropout, 0, 1)

@@ -7,6 +7,7 @@ import numpy as np
 
 from capsnp.backend import Array
 from capsnp.blocks import map_blocks, slices
+from capsnp.errors import OptionError, ShapeError
 from capsnp.functional import (
     Settled,
     decoder_gradient,
@@ -157,14 +158,25 @@ class CapsuleDecoder(Estimator):
         self._expect_options()
         expect_rows("X", X, (None, None, None), "(N, J, D)")
         expect_rows("y", y, (X.shape[0], None, None), "(N, I, P)")
+        if priority is not None:
+            expect_rows("priority", priority, tuple(X.shape[:2]), "(N, J)")
+        if self.settled_steps and X.shape[0] < 2:
+            raise ShapeError(f"X: expected at least 2 rows for settled steps, got {X.shape[0]}")
         return DecoderTraining(self, X, y, priority)
 
     def _expect_options(self) -> None:
         super()._expect_options()
-        for name in ("winner_steps", "routing_iterations", "batch_size"):
+        for name in ("winner_steps", "routing_iterations"):
             expect_count(name, getattr(self, name))
         for name in ("settled_steps", "settling_steps", "settling_steps_training"):
             expect_count(name, getattr(self, name), minimum=0)
+        # a batch of settled steps is cut in halves
+        expect_count("batch_size", self.batch_size, minimum=2 if self.settled_steps else 1)
+        if not isinstance(self.settled_counts, tuple | list) or not self.settled_counts:
+            raise OptionError(
+                f"settled_counts: expected whole numbers like (1, 3, 20), "
+                f"got {self.settled_counts!r}"
+            )
         for count in self.settled_counts:
             expect_count("settled_counts", count)
         if self.n_winners is not None:

@@ -220,11 +220,17 @@ class ExpertCapsules(TransformerMixin, Estimator):
         for name in ("balance", "learning_rate", "l2", "init_scale"):
             expect_range(name, getattr(self, name), 0.0)
         expect_range("momentum", self.momentum, 0.0, 1.0)
-        if self.n_winners is not None and not 1 <= self.n_winners <= self.n_capsules:
-            raise OptionError(
-                f"n_winners: expected 1 to {self.n_capsules} (n_capsules) or None, "
-                f"got {self.n_winners}"
-            )
+        if self.feature_scale is not None:
+            expect_range("feature_scale", self.feature_scale, 0.0)
+            if not self.feature_scale:
+                raise OptionError("feature_scale: expected a number above 0 or None, got 0")
+        if self.n_winners is not None:
+            expect_count("n_winners", self.n_winners)
+            if self.n_winners > self.n_capsules:
+                raise OptionError(
+                    f"n_winners: expected 1 to {self.n_capsules} (n_capsules) or None, "
+                    f"got {self.n_winners}"
+                )
 
     def _start(self, X: Rows) -> None:
         """Centre, scale and first weights."""
@@ -252,6 +258,7 @@ class ExpertCapsules(TransformerMixin, Estimator):
 
     def standardize(self, X: Rows) -> Array:
         """Centred and scaled features, (N, I, P): (h − mean) / scale."""
+        expect_rows("X", X, (None, *self.mean_.shape), "(N, I, P)")
         return (self._array(X) - self.mean_) / self.scale_
 
     @property
@@ -310,6 +317,7 @@ class ExpertCapsules(TransformerMixin, Estimator):
 
     def priority(self, codes: Array) -> Array:
         """Score log P(on) + bias by which winners are chosen, (N, J), of codes (N, J, D)."""
+        expect_rows("codes", codes, (None, self.n_capsules, self.capsule_dim), "(N, J, D)")
         return self._score(length(self._array(codes)))
 
     def _score(self, p_on: Array) -> Array:

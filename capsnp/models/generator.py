@@ -12,6 +12,7 @@ from capsnp.backend import Array
 from capsnp.blocks import map_blocks, slices
 from capsnp.errors import OptionError
 from capsnp.functional import length, squash, unsquash, winners
+from capsnp.functional._checks import expect_count, expect_option
 from capsnp.models._base import BLOCK, Estimator, Rows, Standardized, expect_rows
 from capsnp.models._saving import load_model, restore_state, save_model, state_of
 from capsnp.models.autoencoder import ConvAutoencoder
@@ -119,6 +120,7 @@ class CapsuleGenerator(Estimator):
 
     def fit_autoencoder(self, images: Rows, *, observers: Observers = _nobody):
         """First stage: the convolutional autoencoder."""
+        self._expect_options()
         self.autoencoder_ = self._part(self.autoencoder, ConvAutoencoder)
         self.autoencoder_.fit(images, observers=observers("autoencoder"))
         return self
@@ -291,7 +293,8 @@ class CapsuleGenerator(Estimator):
             direction that it took in training ("visited"); or all capsules at once from the
             mixture over joint codes ("codes").
         capsule : int, optional
-            Which capsule is on; by default image k is drawn by capsule k mod J.
+            Which capsule is on; by default image k is drawn by capsule k mod J. None with the
+            domain "codes".
         random_state : int, optional
             By default the model's.
 
@@ -314,13 +317,19 @@ class CapsuleGenerator(Estimator):
         """Codes (n, J, D) that `sample` would decode."""
         self._expect_fitted("mixture_")
         n_caps, dim = self.mean_directions_.shape
-        if domain not in get_args(Domain):
-            raise OptionError(f"domain: expected one of {get_args(Domain)}, got {domain!r}")
-        if capsule is not None and not 0 <= capsule < n_caps:
-            raise OptionError(f"capsule: expected 0 to {n_caps - 1}, got {capsule}")
-        if n < 1:
-            raise OptionError(f"n: expected at least 1, got {n}")
-        rng = np.random.default_rng(self.random_state if random_state is None else random_state)
+        expect_option("domain", domain, get_args(Domain))
+        expect_count("n", n)
+        if capsule is not None:
+            if domain == "codes":
+                raise OptionError(
+                    "capsule: expected none with the domain 'codes', where all are on"
+                )
+            expect_count("capsule", capsule, minimum=0)
+            if capsule >= n_caps:
+                raise OptionError(f"capsule: expected 0 to {n_caps - 1}, got {capsule}")
+        seed = self.random_state if random_state is None else random_state
+        expect_count("random_state", seed, minimum=0)
+        rng = np.random.default_rng(seed)
         if domain == "codes":
             points = self.mixture_.sample(n, rng).astype(self.dtype)
             z = solve_triangular(self.decoder_.metric(), points.T, lower=True, trans="T").T

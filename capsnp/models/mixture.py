@@ -13,6 +13,8 @@ from threadpoolctl import threadpool_limits
 
 from capsnp.blocks import slices
 from capsnp.errors import CheckpointError, DataError, NotFittedError, OptionError, ShapeError
+from capsnp.functional._checks import expect_count, expect_option, expect_range
+from capsnp.models._base import expect_rows
 from capsnp.models._expectation_maximisation import Mixture, fit_mixture, log_densities
 from capsnp.training.loop import Track
 
@@ -129,7 +131,8 @@ class MixtureModel(BaseEstimator):
             If a number is not finite.
         """
         self._expect_options()
-        if len(points.shape) != 2 or points.shape[0] < 2:
+        expect_rows("points", points, (None, None), "(N, F)")
+        if points.shape[0] < 2:
             raise ShapeError(
                 f"points: expected shape (N, F) with N at least 2, got {tuple(points.shape)}"
             )
@@ -154,12 +157,13 @@ class MixtureModel(BaseEstimator):
 
     def _expect_options(self) -> None:
         for name in ("n_components", "n_principal", "max_iter"):
-            if getattr(self, name) < 1:
-                raise OptionError(f"{name}: expected at least 1, got {getattr(self, name)}")
-        if self.init not in get_args(Init):
-            raise OptionError(f"init: expected 'kmeans' or 'random', got {self.init!r}")
-        if not self.regularization > 0:
-            raise OptionError(f"regularization: expected above 0, got {self.regularization}")
+            expect_count(name, getattr(self, name))
+        expect_count("random_state", self.random_state, minimum=0)
+        expect_option("init", self.init, get_args(Init))
+        for name in ("tol", "regularization"):
+            expect_range(name, getattr(self, name), 0.0)
+        if not self.regularization:
+            raise OptionError("regularization: expected a number above 0, got 0")
 
     def _find_principal(self, points) -> None:
         n, columns = points.shape
@@ -173,7 +177,7 @@ class MixtureModel(BaseEstimator):
             min(self.n_principal, *some.shape),
             svd_solver="covariance_eigh" if columns <= EXACT_COLUMNS else "randomized",
             iterated_power=3,
-            random_state=self.random_state,
+            random_state=self.random_state % 2**32,  # as many as scikit-learn knows
         )
         with np.errstate(invalid="ignore"):  # points all alike have no ratios of variance
             pca.fit(some - mean)
@@ -210,10 +214,7 @@ class MixtureModel(BaseEstimator):
     def transform(self, points) -> np.ndarray:
         """Principal components (N, n_principal) of points (N, F)."""
         self._expect_fitted()
-        if len(points.shape) != 2 or points.shape[1] != self.mean_.size:
-            raise ShapeError(
-                f"points: expected shape (N, {self.mean_.size}), got {tuple(points.shape)}"
-            )
+        expect_rows("points", points, (None, self.mean_.size), "(N, F)")
         return self._principal_of(points)
 
     def inverse_transform(self, t: np.ndarray) -> np.ndarray:
@@ -243,8 +244,7 @@ class MixtureModel(BaseEstimator):
         numpy.ndarray of float32, shape (n, F)
         """
         self._expect_fitted()
-        if n < 1:
-            raise OptionError(f"n: expected at least 1, got {n}")
+        expect_count("n", n)
         weights = self.weights_.astype(np.float64)
         chosen = rng.choice(weights.size, size=n, p=weights / weights.sum())
         noise = rng.standard_normal((n, self.means_.shape[1]), dtype=np.float32)

@@ -9,7 +9,6 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from capsnp import plotting
-from capsnp.errors import OptionError
 from capsnp.reproduce.figures import COLUMNS, class_names
 from capsnp.reproduce.runs import load_trained, look_into
 from capsnp.training import write_atomic
@@ -50,8 +49,6 @@ def draw_samples(
     OptionError
         If an option is wrong.
     """
-    if domain == "codes" and capsule is not None:
-        raise OptionError("capsule: expected none with the domain 'codes', where all are on")
     model = load_trained(folder, backend=backend)
     images = model.sample(n, domain, capsule, random_state=seed)
     if output.suffix.lower() == ".npz":

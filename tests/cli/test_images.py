@@ -109,7 +109,7 @@ def test_an_output_that_cannot_be_written(made, capsnp, tmp_path, suffix):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (("--domain", "quarter"), "domain: expected one of"),
+        (("--domain", "quarter"), "domain: expected 'full', 'half'"),
         (("--domain", "half", "--capsule", 4), "capsule: expected 0 to 3, got 4"),
         (("--capsule", 1), "capsule: expected none with the domain 'codes'"),
         (("-n", 0), "-n"),

@@ -150,6 +150,15 @@ def test_bad_input(data):
         CapsuleDecoder(**SMALL).fit(codes, h[:10])
     with pytest.raises(OptionError, match="winner_steps: expected"):
         CapsuleDecoder(**SMALL | {"winner_steps": 0}).fit(codes, h)
+    with pytest.raises(OptionError, match="batch_size: expected a whole number from 2, got 1"):
+        CapsuleDecoder(**SMALL | {"batch_size": 1}).fit(codes, h)
+    for counts in ((), 3, None):
+        with pytest.raises(OptionError, match="settled_counts: expected whole numbers like"):
+            CapsuleDecoder(**SMALL | {"settled_counts": counts}).fit(codes, h)
+    with pytest.raises(ShapeError, match="X: expected at least 2 rows for settled steps, got 1"):
+        CapsuleDecoder(**SMALL).fit(codes[:1], h[:1])
+    with pytest.raises(ShapeError, match=r"priority: expected shape \(N, J\)"):
+        CapsuleDecoder(**SMALL).fit(codes, h, priority=codes[:, 1:, 0])
     with pytest.raises(NotFittedError, match="call fit first"):
         CapsuleDecoder().inverse_transform(codes)
     with pytest.raises(ShapeError, match=r"codes: expected shape \(N, J, D\)"):

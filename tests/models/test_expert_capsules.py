@@ -5,7 +5,7 @@ import pytest
 from sklearn.base import clone
 from threadpoolctl import threadpool_limits
 
-from capsnp.errors import DtypeError, NotFittedError, OptionError, ShapeError
+from capsnp.errors import DomainError, DtypeError, NotFittedError, OptionError, ShapeError
 from capsnp.functional import cd_gradient, free_energy, length, route, squash, winners
 from capsnp.models import PAPER, ExpertCapsules
 from capsnp.training import tracking
@@ -204,6 +204,9 @@ def test_codes_are_shorter_than_one_and_finite_for_huge_features(features):
     ("options", "message"),
     [
         ({"n_winners": 5}, r"n_winners: expected 1 to 4 \(n_capsules\) or None, got 5"),
+        ({"n_winners": "all"}, "n_winners: expected a whole number from 1, got 'all'"),
+        ({"feature_scale": 0}, "feature_scale: expected a number above 0 or None, got 0"),
+        ({"random_state": None}, "random_state: expected a whole number from 0, got None"),
         ({"dtype": "int8"}, "dtype: expected 'float32' or 'float64', got 'int8'"),
         ({"decay": "cosine"}, "decay: expected 'linear' or 'none', got 'cosine'"),
         ({"routing_iterations": 0}, "routing_iterations: expected a whole number from 1, got 0"),
@@ -222,8 +225,23 @@ def test_bad_data(features):
         ExpertCapsules(**SMALL).fit(features[:, 0])
     with pytest.raises(DtypeError, match="X: expected a floating dtype"):
         ExpertCapsules(**SMALL).fit(np.zeros((5, 2, 2), dtype=int))
+    with pytest.raises(DtypeError, match="X: expected an array, got list"):
+        ExpertCapsules(**SMALL).fit(features.tolist())
+    with pytest.raises(DomainError, match="X: expected rows that differ, got 7 equal ones"):
+        ExpertCapsules(**SMALL).fit(np.repeat(features[:1], 7, axis=0))
+    for wrong in (np.nan, np.inf):
+        with pytest.raises(DomainError, match="X: expected finite numbers"):
+            ExpertCapsules(**SMALL).fit(np.where(features == features[3, 1, 1], wrong, features))
     with pytest.raises(NotFittedError, match="call fit first"):
         ExpertCapsules().transform(features)
+
+
+def test_bad_data_for_a_fitted_model(features):
+    model = ExpertCapsules(**SMALL).fit(features)
+    with pytest.raises(ShapeError, match=r"X: expected shape \(N, I, P\)"):
+        model.standardize(features[:, 1:])
+    with pytest.raises(ShapeError, match=r"codes: expected shape \(N, J, D\)"):
+        model.priority(model.transform(features)[:, 1:])
 
 
 @pytest.mark.parametrize("renew", ["fit", "restore"])

@@ -133,12 +133,21 @@ def test_features_in_a_folder_are_the_same(model, images, tmp_path):
 
 
 def test_bad_input(model, images):
-    with pytest.raises(OptionError, match=r"domain: expected one of .*, got 'quarter'"):
+    with pytest.raises(OptionError, match=r"domain: expected 'full', .* 'codes', got 'quarter'"):
         model.sample(2, "quarter")
     with pytest.raises(OptionError, match="capsule: expected 0 to 5, got 6"):
         model.sample(2, "half", capsule=6)
-    with pytest.raises(OptionError, match="n: expected at least 1, got 0"):
-        model.sample(0)
+    with pytest.raises(OptionError, match=r"capsule: expected a whole number from 0, got 1.5"):
+        model.sample(2, "half", capsule=1.5)
+    with pytest.raises(OptionError, match="capsule: expected none with the domain 'codes'"):
+        model.sample(2, "codes", capsule=1)
+    for n in (0, 1.5, "a", None):
+        with pytest.raises(OptionError, match=f"n: expected a whole number from 1, got {n!r}"):
+            model.sample(n)
+    with pytest.raises(OptionError, match="random_state: expected a whole number from 0, got -1"):
+        model.sample(2, random_state=-1)
+    with pytest.raises(OptionError, match="random_state: expected a whole number from 0, got 'a'"):
+        make().set_params(random_state="a").fit(images)
     with pytest.raises(OptionError, match="inference: expected 'settle' or 'route', got 'guess'"):
         model.transform(images[:2], inference="guess")
     with pytest.raises(ShapeError, match=r"codes: expected shape \(N, J, D\)"):

@@ -7,7 +7,14 @@ from scipy.stats import multivariate_normal
 from sklearn.decomposition import PCA
 from sklearn.mixture import GaussianMixture
 
-from capsnp.errors import CheckpointError, DataError, NotFittedError, OptionError, ShapeError
+from capsnp.errors import (
+    CheckpointError,
+    DataError,
+    DtypeError,
+    NotFittedError,
+    OptionError,
+    ShapeError,
+)
 from capsnp.models import _expectation_maximisation as em
 from capsnp.models.mixture import MixtureModel
 
@@ -157,22 +164,35 @@ def test_more_gaussians_than_points_and_repeated_points():
     np.testing.assert_allclose(model.sample(4, np.random.default_rng(0)), 1.0, atol=0.06)
 
 
+def test_any_seed_will_do(points):
+    model = MixtureModel(n_components=2, n_principal=3, random_state=2**40)
+    assert np.isfinite(model.fit(points).score(points))
+
+
 def test_errors(points, fitted):
-    with pytest.raises(OptionError, match="n_components: expected at least 1, got 0"):
-        MixtureModel(n_components=0).fit(points)
+    for name in ("n_components", "n_principal", "max_iter"):
+        for value in (0, 1.5, "a", None):
+            with pytest.raises(OptionError, match=f"{name}: expected .* from 1, got {value!r}"):
+                MixtureModel(**{name: value}).fit(points)
+    with pytest.raises(OptionError, match="random_state: expected a whole number from 0, got -1"):
+        MixtureModel(random_state=-1).fit(points)
+    with pytest.raises(OptionError, match=r"tol: expected a number from 0.0, got None"):
+        MixtureModel(tol=None).fit(points)
     with pytest.raises(OptionError, match="init: expected 'kmeans' or 'random', got 'x'"):
         MixtureModel(init="x").fit(points)
-    with pytest.raises(OptionError, match="regularization: expected above 0"):
+    with pytest.raises(OptionError, match="regularization: expected a number above 0"):
         MixtureModel(regularization=0.0).fit(points)
     with pytest.raises(ShapeError, match=r"points: expected shape \(N, F\)"):
         MixtureModel().fit(points[0])
-    with pytest.raises(ShapeError, match=r"points: expected shape \(N, 20\), got \(3, 4\)"):
+    with pytest.raises(DtypeError, match="points: expected an array, got list"):
+        MixtureModel().fit(points.tolist())
+    with pytest.raises(ShapeError, match=r"points: expected .* \(any, 20\), got \(3, 4\)"):
         fitted.transform(np.zeros((3, 4), dtype=np.float32))
     with pytest.raises(DataError, match="finite"):
         MixtureModel().fit(np.where(points > 5, np.nan, points))
     with pytest.raises(NotFittedError, match="call fit first"):
         MixtureModel().sample(1, np.random.default_rng(0))
-    with pytest.raises(OptionError, match="n: expected at least 1"):
+    with pytest.raises(OptionError, match="n: expected a whole number from 1"):
         fitted.sample(0, np.random.default_rng(0))
     state = fitted.state()
     with pytest.raises(CheckpointError, match=r"means: expected shape \(6, 18\), got \(6, 17\)"):
