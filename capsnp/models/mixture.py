@@ -169,7 +169,7 @@ class MixtureModel(BaseEstimator):
         n, columns = points.shape
         rng = np.random.default_rng([self.random_state, 0])
         rows = np.sort(rng.choice(n, PCA_ROWS, replace=False)) if n > PCA_ROWS else slice(None)
-        some = np.asarray(points[rows], dtype=np.float32)
+        some = np.array(points[rows], dtype=np.float32)
         if not np.all(np.isfinite(some)):
             raise DataError("points: expected finite numbers, got NaN or infinity")
         mean = np.mean(some, axis=0, dtype=np.float64).astype(np.float32)
@@ -178,9 +178,11 @@ class MixtureModel(BaseEstimator):
             svd_solver="covariance_eigh" if columns <= EXACT_COLUMNS else "randomized",
             iterated_power=3,
             random_state=self.random_state % 2**32,  # as many as scikit-learn knows
+            copy=False,
         )
+        some -= mean
         with np.errstate(invalid="ignore"):  # points all alike have no ratios of variance
-            pca.fit(some - mean)
+            pca.fit(some)
         self.mean_ = mean
         self.principal_ = np.asarray(pca.components_, dtype=np.float32)
 
