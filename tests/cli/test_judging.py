@@ -63,7 +63,7 @@ def test_comparison_of_routing_iterations(run_copy, capsnp):
         assert 0 < trial["purity"] <= 1
     for text in (result.stdout, (run_copy / "index.html").read_text()):
         assert "Routing iterations" in text
-        assert "outing makes no" in text or "outing is better" in text or "One iteration" in text
+        assert "outing makes no" in text or "outing is better" in text or "one iteration" in text
     assert (run_copy / "model.safetensors").read_bytes() == model
 
 
