@@ -70,7 +70,7 @@ def load(
         not isinstance(limit, int | np.integer) or isinstance(limit, bool) or limit < 1
     ):
         raise OptionError(f"limit: expected a whole number from 1, got {limit!r}")
-    read = _reader(name, data_dir, progress=progress)
+    read = _reader(name, data_dir, limit=limit, progress=progress)
     found = read(split)
     return Dataset(
         name=str(name),
@@ -81,7 +81,7 @@ def load(
 
 
 def _reader(
-    name: str | Path, data_dir: str | Path | None, *, progress: bool
+    name: str | Path, data_dir: str | Path | None, *, limit: int | None, progress: bool
 ) -> Callable[[SplitName], Split]:
     """What reads a split of the named data."""
     if name == "digits":
@@ -103,7 +103,9 @@ def _reader(
     if suffix in (".npz", ".npy"):
         if not path.is_file():
             raise DataError(f"{path}: expected a file of images, found none")
-        return lambda split: (read_npz if suffix == ".npz" else read_npy)(path, split)
+        if suffix == ".npy":
+            return lambda split: read_npy(path, split, limit=limit)
+        return lambda split: read_npz(path, split)
     raise OptionError(
         f"data: expected {', '.join(NAMES)}, or the path of an .npz or .npy file or a folder of "
         f"images that is there, got {str(name)!r}"

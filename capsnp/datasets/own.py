@@ -56,11 +56,21 @@ def split_rows(n: int, split: SplitName, source: Path) -> np.ndarray:
     if n < 2:
         raise DataError(f"{source}: expected at least 2 images, one of them to test, found {n}")
     order = np.argsort(np.random.PCG64(0).random_raw(n), kind="stable")
-    n_test = max(1, n // 10)
-    return order[:n_test] if split == "test" else order[n_test:]
+    return order[: n_test(n)] if split == "test" else order[n_test(n) :]
 
 
-def read_npy(path: Path, split: SplitName) -> Split:
+def n_test(n: int) -> int:
+    """How many of n images are kept for testing.
+
+    Examples
+    --------
+    >>> n_test(25)
+    2
+    """
+    return max(1, n // 10)
+
+
+def read_npy(path: Path, split: SplitName, *, limit: int | None = None) -> Split:
     """Read an NPY file of images, without labels.
 
     Parameters
@@ -69,6 +79,8 @@ def read_npy(path: Path, split: SplitName) -> Split:
         Shape (N, H, W) or (N, H, W, C), uint8 or floats in [0, 1].
     split : {"train", "test", "all"}
         See `split_rows`.
+    limit : int, optional
+        Read the first so many images only.
 
     Returns
     -------
@@ -83,7 +95,24 @@ def read_npy(path: Path, split: SplitName) -> Split:
         if path.stat().st_size == 0:
             raise DataError(f"{path}: expected an NPY file of images, found an empty file")
         images = as_images(np.lib.format.open_memmap(path, mode="r"), path)
-        return Split(images[split_rows(len(images), split, path)], None, ())
+        return Split(images[split_rows(len(images), split, path)[:limit]], None, ())
+
+
+def npy_shape(path: Path) -> tuple[int, ...]:
+    """Shape (N, H, W, C) of the images in an NPY file, without reading them.
+
+    Raises
+    ------
+    DataError
+        If the file is damaged or holds no images.
+    """
+    with reading(path, "an NPY file of images", *_DAMAGE):
+        images = np.lib.format.open_memmap(path, mode="r")
+    if images.ndim not in (3, 4):
+        raise DataError(
+            f"{path}: expected images of shape (N, H, W) or (N, H, W, C), got {images.shape}"
+        )
+    return (*images.shape, 1) if images.ndim == 3 else images.shape
 
 
 def read_npz(path: Path, split: SplitName) -> Split:
