@@ -54,5 +54,9 @@ class DivergenceError(CapsnpError, ArithmeticError):
     """Training made a number that is not finite or has run away."""
 
 
+class MemoryLimitError(CapsnpError, MemoryError):
+    """A run would need more memory than there is; raised before it starts."""
+
+
 class InvariantError(CapsnpError, AssertionError):
     """A function breaks an invariant; the lines after the first show a small case of it."""

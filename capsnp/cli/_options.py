@@ -49,6 +49,18 @@ PresetOption = Annotated[
         "letter).",
     ),
 ]
+LimitOption = Annotated[
+    int | None,
+    typer.Option("--limit", min=1, metavar="N", help="Take the first N images only."),
+]
+FeatureDtypeOption = Annotated[
+    str | None,
+    typer.Option(
+        "--feature-dtype",
+        metavar="DTYPE",
+        help="Store features as float16 or float32; by default in the dtype of the run.",
+    ),
+]
 ConfigOption = Annotated[
     Path | None,
     typer.Option("--config", metavar="FILE.toml", help="Settings as a run's config.toml has them."),

@@ -6,10 +6,13 @@ from typing import Annotated
 import typer
 
 from capsnp.cli._options import (
+    BackendOption,
     ConfigOption,
     DataDirOption,
     DataOption,
     DebugOption,
+    FeatureDtypeOption,
+    LimitOption,
     PresetOption,
     SetOption,
     given,
@@ -23,7 +26,10 @@ def info(
     ] = None,
     data: DataOption = None,
     data_dir: DataDirOption = None,
+    backend: BackendOption = None,
     preset: PresetOption = None,
+    limit: LimitOption = None,
+    feature_dtype: FeatureDtypeOption = None,
     config: ConfigOption = None,
     assignments: SetOption = [],  # noqa: B006  typer copies it
     debug: DebugOption = False,  # noqa: ARG001
@@ -32,5 +38,8 @@ def info(
     from capsnp.cli._tables import show
     from capsnp.reproduce import describe, layers
 
-    chosen = layers(config, given(data=data, preset=preset), assignments)
+    options = given(
+        data=data, backend=backend, preset=preset, limit=limit, feature_dtype=feature_dtype
+    )
+    chosen = layers(config, options, assignments)
     show(describe(folder, *chosen, data_dir=data_dir, say=note))

@@ -15,6 +15,8 @@ from capsnp.cli._options import (
     DataDirOption,
     DataOption,
     DebugOption,
+    FeatureDtypeOption,
+    LimitOption,
     PresetOption,
     QuietOption,
     RunArgument,
@@ -35,6 +37,8 @@ def reproduce(
     backend: BackendOption = None,
     seed: SeedOption = None,
     preset: PresetOption = None,
+    limit: LimitOption = None,
+    feature_dtype: FeatureDtypeOption = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the run that the folder holds.")
     ] = False,
@@ -46,9 +50,15 @@ def reproduce(
     """Train all stages, draw every figure, judge the images, and write index.html."""
     from capsnp.reproduce import default_folder, finish, layers, open_run
 
-    chosen = layers(
-        config, given(data=data, backend=backend, seed=seed, preset=preset), assignments
+    options = given(
+        data=data,
+        backend=backend,
+        seed=seed,
+        preset=preset,
+        limit=limit,
+        feature_dtype=feature_dtype,
     )
+    chosen = layers(config, options, assignments)
     folder = out or default_folder(*chosen)
     again = ["capsnp", "reproduce", "--out", str(folder), "--resume", *_data_dir(data_dir)]
     with _resumable(again):
@@ -67,20 +77,36 @@ def train(
     backend: BackendOption = None,
     seed: SeedOption = None,
     preset: PresetOption = None,
+    limit: LimitOption = None,
+    feature_dtype: FeatureDtypeOption = None,
     config: ConfigOption = None,
     assignments: SetOption = [],  # noqa: B006  typer copies it
     quiet: QuietOption = False,
     debug: DebugOption = False,  # noqa: ARG001
 ) -> None:
     """Train one stage of a run, from where it stands; the first one starts the run."""
-    from capsnp.reproduce import expect_stage, layers, open_run, train_stage
+    from capsnp.reproduce import PARTS, expect_stage, layers, open_run, train_stage
 
     expect_stage(stage)
-    chosen = layers(
-        config, given(data=data, backend=backend, seed=seed, preset=preset), assignments
+    options = given(
+        data=data,
+        backend=backend,
+        seed=seed,
+        preset=preset,
+        limit=limit,
+        feature_dtype=feature_dtype,
     )
+    chosen = layers(config, options, assignments)
     with _resumable(["capsnp", "train", stage, str(folder), *_data_dir(data_dir)]):
-        opened = open_run(folder, *chosen, data_dir=data_dir, resume=True, quiet=quiet, say=note)
+        opened = open_run(
+            folder,
+            *chosen,
+            data_dir=data_dir,
+            resume=True,
+            stages=PARTS[stage],
+            quiet=quiet,
+            say=note,
+        )
         train_stage(opened, stage)
     typer.echo(f"{folder}")
 

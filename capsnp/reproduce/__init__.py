@@ -7,6 +7,7 @@ from capsnp.reproduce.making import (
     finish,
     train_stage,
 )
+from capsnp.reproduce.memory import PARTS
 from capsnp.reproduce.outputs import draw_samples, rebuild_images
 from capsnp.reproduce.presets import PRESETS
 from capsnp.reproduce.runs import (
@@ -20,6 +21,7 @@ from capsnp.reproduce.runs import (
 from capsnp.reproduce.settings import Settings, resolve
 
 __all__ = [
+    "PARTS",
     "PRESETS",
     "OpenRun",
     "Settings",

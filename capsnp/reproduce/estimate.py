@@ -11,9 +11,9 @@ from typing import NamedTuple
 import numpy as np
 
 from capsnp.backend import Backend, get_backend
-from capsnp.errors import ShapeError
-from capsnp.models._convolutional import code_grid
+from capsnp.reproduce.memory import features_of, memory
 from capsnp.reproduce.settings import Settings
+from capsnp.reproduce.shapes import Shapes, shapes_of
 
 # Share of the rate of large matrix products that each part reaches, as measured. The autoencoder's
 # bilinear convolutions do fewer operations than are counted here; routing is bound by memory.
@@ -28,38 +28,13 @@ _EFFICIENCY = {
 }
 
 
-class Shapes(NamedTuple):
-    """Sizes of a model by the paper's letters.
-
-    Attributes
-    ----------
-    image : tuple of int
-        (H, W, C).
-    grid : tuple of int
-    I, P, J, D : int
-        Input capsules and their dimension, output capsules and theirs.
-    autoencoder, W, U : int
-        Numbers that are learned.
-    """
-
-    image: tuple[int, int, int]
-    grid: tuple[int, int]
-    I: int
-    P: int
-    J: int
-    D: int
-    autoencoder: int
-    W: int
-    U: int
-
-
 class Estimate(NamedTuple):
     """What a run will take.
 
     Attributes
     ----------
-    memory : int
-        Bytes at the peak, without what the array library itself takes.
+    memory : dict of str to int
+        Bytes at the peak of each stage, libraries and all; without pages of mapped files.
     disk : int
         Bytes in the run's folder.
     operations : dict of str to float
@@ -68,34 +43,14 @@ class Estimate(NamedTuple):
         Time by stage.
     """
 
-    memory: int
+    memory: dict[str, int]
     disk: int
     operations: dict[str, float]
     seconds: dict[str, float]
 
 
-def shapes_of(settings: Settings, image: tuple[int, int, int]) -> Shapes:
-    """Sizes of the model that these settings make of images (H, W, C).
-
-    Raises
-    ------
-    ShapeError
-        If the images are too small, or their code cannot be cut into capsules.
-    """
-    ae, caps = settings.table("autoencoder"), settings.table("capsules")
-    height, width, channels = image
-    cells = code_grid((height, width), ae["kernel"])
-    numbers, P = math.prod(cells) * ae["filters"], ae["capsule_dim"]
-    if numbers % P:
-        raise ShapeError(f"autoencoder.capsule_dim: expected a divisor of {numbers}, got {P}")
-    I, J, D = numbers // P, caps["n_capsules"], caps["capsule_dim"]
-    F, area = ae["filters"], ae["kernel"] ** 2
-    learned = area * F * (channels + F) + 3 * F + channels
-    return Shapes(image, cells, I, P, J, D, learned, I * P * J * D, I * P * J * D)
-
-
-def estimate(settings: Settings, image: tuple[int, int, int], n: int) -> Estimate:
-    """What a run on n training images (H, W, C) will take.
+def estimate(settings: Settings, image: tuple[int, int, int], n: int, n_test: int) -> Estimate:
+    """What a run on n training images (H, W, C) will take, with n_test images to test.
 
     Raises
     ------
@@ -104,18 +59,14 @@ def estimate(settings: Settings, image: tuple[int, int, int], n: int) -> Estimat
     """
     shapes = shapes_of(settings, image)
     itemsize = 8 if settings["dtype"] == "float64" else 4
-    features = n * shapes.I * shapes.P * itemsize
-    codes = n * shapes.J * shapes.D * itemsize
-    images = 4 * n * math.prod(image)
     weights = itemsize * (shapes.autoencoder + shapes.W + shapes.U)
     mixture = settings.table("mixture")
     gaussians = 4 * mixture["n_components"] * mixture["n_principal"] ** 2
-    block = 64 * itemsize * shapes.I * shapes.P * shapes.J  # predictions of a block of routing
     operations = _operations(settings, shapes, n)
     rate = matmul_rate(get_backend(settings["backend"]), settings["dtype"])
     return Estimate(
-        memory=images + 6 * weights + 5 * codes + 3 * gaussians + block + 256 * 2**20,
-        disk=features + 8 * weights + gaussians,
+        memory=memory(settings, shapes, n, n_test),
+        disk=features_of(settings, shapes, n) + 8 * weights + gaussians,
         operations=operations,
         seconds={stage: work / rate / _EFFICIENCY[stage] for stage, work in operations.items()},
     )

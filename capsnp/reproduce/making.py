@@ -1,20 +1,16 @@
 """A run from its start to its report, and single steps of it."""
 
-from dataclasses import replace
+import itertools
 from pathlib import Path
 from typing import Any, cast
 
-from capsnp.evaluation import Report, Table
+from capsnp.evaluation import Column, Report, Table
 from capsnp.models import CapsuleGenerator
 from capsnp.reproduce.comparison import compare, comparison_table
-from capsnp.reproduce.estimate import (
-    Estimate,
-    estimate,
-    readable_bytes,
-    readable_seconds,
-    shapes_of,
-)
+from capsnp.reproduce.estimate import Estimate, estimate, readable_bytes, readable_seconds
 from capsnp.reproduce.figures import PICTURES, Picture, Scene, draw_all
+from capsnp.reproduce.fitting import expect_room
+from capsnp.reproduce.memory import PARTS
 from capsnp.reproduce.pipeline import STAGES, Data, Pipeline, Stage
 from capsnp.reproduce.report import (
     FIGURES,
@@ -28,6 +24,7 @@ from capsnp.reproduce.report import (
 from capsnp.reproduce.runs import OpenRun, Say, expect_stage
 from capsnp.reproduce.scores import evaluate
 from capsnp.reproduce.settings import from_config, resolve
+from capsnp.reproduce.shapes import shapes_of
 from capsnp.training import Progress, RunFolder, write_atomic
 from capsnp.training.files import one_line
 from capsnp.training.settings import versions
@@ -53,7 +50,11 @@ def finish(opened: OpenRun) -> CapsuleGenerator:
     """
     with opened.run.lock(), Progress(quiet=opened.quiet) as progress:
         pipeline = Pipeline(opened.run, opened.settings, opened.data, progress=progress)
-        _announce(opened, pipeline)
+        left = [stage for stage in STAGES if not pipeline.is_done(stage)]
+        if left:
+            parts = itertools.chain.from_iterable(PARTS[stage] for stage in left)
+            expect_room(opened.settings, *opened.data.sizes, stages={*parts, *PARTS["images"]})
+            _announce(opened)
         model = pipeline.train_all()
         with pipeline.timed("figures"):
             _draw(opened, model, progress)
@@ -81,6 +82,9 @@ def train_stage(opened: OpenRun, stage: str) -> None:
         if pipeline.is_done(cast("Stage", stage)):
             opened.say(f"{opened.run.folder}: the stage {stage!r} is trained already")
             return
+        pipeline.expect_forerunners(cast("Stage", stage))
+        expect_room(opened.settings, *opened.data.sizes, stages=PARTS[stage])
+        _announce_stage(opened, stage)
         pipeline.train(cast("Stage", stage))
 
 
@@ -152,7 +156,7 @@ def describe(
         settings = from_config(run.config, *chosen)
         installed = versions_table(run)
     data = Data(settings, data_dir=data_dir)
-    expected = estimate(settings, data.image, len(data.train))
+    expected = estimate(settings, *data.sizes)
     return [
         installed,
         backends_table(),
@@ -162,28 +166,56 @@ def describe(
 
 
 def estimate_table(expected: Estimate) -> Table:
-    """What a run will take."""
-    values = {
-        "memory": readable_bytes(expected.memory),
-        "disk": readable_bytes(expected.disk),
-        **{stage: readable_seconds(value) for stage, value in expected.seconds.items()},
-        "training in all": readable_seconds(sum(expected.seconds.values())),
+    """What a run will take, by stage and in all."""
+    columns = (Column("memory", "Memory", ""), Column("time", "Time", ""))
+    stages = {
+        stage: {
+            "memory": readable_bytes(expected.memory[stage]) if stage in expected.memory else None,
+            "time": readable_seconds(expected.seconds[stage])
+            if stage in expected.seconds
+            else None,
+        }
+        for stage in expected.memory | expected.seconds
     }
-    note = "Times are right to a factor of two; figures and evaluation come on top."
-    return replace(two_columns("Expected", "", values), notes=(note,))
+    peak, time = max(expected.memory.values()), sum(expected.seconds.values())
+    rows = stages | {
+        "training in all": {"time": readable_seconds(time)},
+        "at its most": {"memory": readable_bytes(peak)},
+        "disk": {"memory": readable_bytes(expected.disk)},
+    }
+    notes = (
+        "Memory is what is held at a time, libraries and all, within a fifth on NumPy; pages of "
+        "memory-mapped files, which the system can drop, do not count. Times are right to a "
+        "factor of two; figures and evaluation come on top.",
+    )
+    return Table("Expected", columns, rows, notes)
 
 
-def _announce(opened: OpenRun, pipeline: Pipeline) -> None:
-    """Say what the run will take, if it is not trained yet."""
-    if opened.quiet or all(pipeline.is_done(stage) for stage in STAGES):
+def _announce(opened: OpenRun) -> None:
+    """Say what the run will take."""
+    if opened.quiet:
         return
-    train = opened.data.train
-    expected = estimate(opened.settings, opened.data.image, len(train))
+    expected = estimate(opened.settings, *opened.data.sizes)
     total = readable_seconds(sum(expected.seconds.values()))
+    stage = max(expected.memory, key=expected.memory.__getitem__)
     opened.say(
-        f"{len(train)} images into {opened.run.folder}; expected: {total} of training on "
-        f"{opened.settings['backend']}, {readable_bytes(expected.memory)} of memory, "
-        f"{readable_bytes(expected.disk)} of disk"
+        f"{len(opened.data.train)} images into {opened.run.folder}; expected: {total} of training "
+        f"on {opened.settings['backend']}, {readable_bytes(expected.memory[stage])} of memory (for "
+        f"the {stage}), {readable_bytes(expected.disk)} of disk"
+    )
+
+
+def _announce_stage(opened: OpenRun, stage: str) -> None:
+    """Say what one stage will take."""
+    if opened.quiet:
+        return
+    expected = estimate(opened.settings, *opened.data.sizes)
+    parts = PARTS[stage]
+    seconds = sum(expected.seconds.get(part, 0.0) for part in parts)
+    opened.say(
+        f"{opened.run.folder}: {stage}; expected: {readable_seconds(seconds)} on "
+        f"{opened.settings['backend']}, "
+        f"{readable_bytes(max(expected.memory.get(part, 0) for part in parts))} of memory"
     )
 
 

@@ -17,7 +17,9 @@ import numpy as np
 
 from capsnp.blocks import slices
 from capsnp.datasets import Dataset, load
-from capsnp.errors import CheckpointError, DataError, RunError
+from capsnp.datasets.own import n_test, npy_shape
+from capsnp.errors import CheckpointError, DataError, DomainError, RunError
+from capsnp.memory import give_back
 from capsnp.models import CapsuleGenerator
 from capsnp.reproduce.settings import Settings
 from capsnp.training import Observer, Progress, RunFolder, record, write_atomic
@@ -63,6 +65,21 @@ class Data:
         """Height, width and channels of an image."""
         height, width, channels = self.train.images.shape[1:]
         return height, width, channels
+
+    @property
+    def sizes(self) -> tuple[tuple[int, int, int], int, int]:
+        """(H, W, C) of an image, images to train on, images to test."""
+        return self.image, len(self.train), len(self.test)
+
+    @property
+    def sizes_told(self) -> tuple[tuple[int, int, int], int, int] | None:
+        """`sizes` of a file that tells them before it is read, as an NPY file does."""
+        path = Path(self.settings["data"]).expanduser()
+        if path.suffix.lower() != ".npy" or not path.is_file():
+            return None
+        n, height, width, channels = npy_shape(path)
+        test, limit = n_test(n), self.settings["limit"] or n
+        return (height, width, channels), min(n - test, limit), min(test, limit)
 
     def check(self) -> None:
         """Read both splits now, to fail before any work if they are not as they should be.
@@ -122,6 +139,15 @@ class Pipeline:
         """Whether the stage is trained and its result is kept."""
         return hasattr(self.model, _FITTED[stage])
 
+    def expect_forerunners(self, stage: Stage) -> None:
+        """Raise `RunError` if a stage before this one is not trained yet."""
+        for earlier in STAGES[: STAGES.index(stage)]:
+            if not self.is_done(earlier):
+                raise RunError(
+                    f"{self.run.folder}: the stage {stage!r} needs the stage {earlier!r}, which "
+                    f"is not trained yet: capsnp train {earlier} {self.run.folder}"
+                )
+
     def train_all(self) -> CapsuleGenerator:
         """Train every stage that is not trained yet.
 
@@ -145,12 +171,7 @@ class Pipeline:
         DivergenceError
             If a number ran away.
         """
-        for earlier in STAGES[: STAGES.index(stage)]:
-            if not self.is_done(earlier):
-                raise RunError(
-                    f"{self.run.folder}: the stage {stage!r} needs the stage {earlier!r}, which "
-                    f"is not trained yet: capsnp train {earlier} {self.run.folder}"
-                )
+        self.expect_forerunners(stage)
         if stage == "autoencoder":
             with self.timed(stage):
                 self.model.fit_autoencoder(self.data.train.images, observers=self._observers)
@@ -164,26 +185,41 @@ class Pipeline:
         self.model.save(self.run.folder)
 
     def features(self) -> np.ndarray:
-        """Input capsules (N, I, P) of the training images, memory-mapped, computed once."""
+        """Input capsules (N, I, P) of the training images, computed once.
+
+        In memory up to the setting ``feature_memory``, memory-mapped above.
+
+        Raises
+        ------
+        DomainError
+            If a feature is too large for the setting ``feature_dtype``.
+        """
         path = self.run.path("cache/features.npy")
         autoencoder, images = self.model.autoencoder_, self.data.train.images
         shape = (len(images), autoencoder.n_capsules_, autoencoder.capsule_dim)
-        if (kept := _mapped(path, shape)) is not None:
-            return kept
+        dtype = np.dtype(self.settings["feature_dtype"] or self.settings["dtype"])
+        if (kept := _mapped(path, shape, dtype)) is not None:
+            return self._held(kept)
         with self.timed("features"), one_line(path, "cannot be written"):
             path.parent.mkdir(exist_ok=True)
             partial = path.with_name(f".{path.name}.tmp")
             blocks = self.progress.track(slices(len(images), _FEATURES_BLOCK), "features")
             parts = (autoencoder.transform(images[rows]) for rows in blocks)
-            _write_npy(partial, parts, shape=shape, dtype=self.settings["dtype"])
+            _write_npy(partial, parts, shape=shape, dtype=dtype)
             partial.replace(path)
-        return np.load(path, mmap_mode="r")
+        return self._held(np.load(path, mmap_mode="r"))
+
+    def _held(self, mapped: np.ndarray) -> np.ndarray:
+        """Features in memory, or memory-mapped if there are many."""
+        few = mapped.nbytes <= self.settings["feature_memory"] * 1_000_000
+        return np.array(mapped) if few else mapped
 
     @contextlib.contextmanager
     def timed(self, name: str) -> Iterator[None]:
-        """Keep the wall time of what is done inside."""
+        """Keep the wall time of what is done inside, and give back its memory."""
         started = time.perf_counter()
         yield
+        give_back()
         self.seconds[name] = round(time.perf_counter() - started, 2)
         write_json(self.run, "seconds.json", self.seconds)
 
@@ -206,31 +242,42 @@ def has_model(folder: Path) -> bool:
 
 
 def _write_npy(
-    path: Path, parts: Iterable[np.ndarray], *, shape: tuple[int, ...], dtype: str
+    path: Path, parts: Iterable[np.ndarray], *, shape: tuple[int, ...], dtype: np.dtype
 ) -> None:
     """Write an array part by part: on a full disk this fails, where a memory map would crash."""
     header = {
-        "descr": np.lib.format.dtype_to_descr(np.dtype(dtype)),
+        "descr": np.lib.format.dtype_to_descr(dtype),
         "fortran_order": False,
         "shape": shape,
     }
     with path.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, header)
         for part in parts:
-            file.write(np.ascontiguousarray(part, dtype=dtype).data)
+            file.write(_narrowed(part, dtype).data)
         file.flush()
         os.fsync(file.fileno())
 
 
-def _mapped(path: Path, shape: tuple[int, ...]) -> np.ndarray | None:
-    """The array in a file if it is there, whole and of this shape."""
+def _narrowed(part: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    try:
+        with np.errstate(over="raise"):
+            return np.ascontiguousarray(part, dtype=dtype)
+    except FloatingPointError:
+        raise DomainError(
+            f"feature_dtype: expected features up to {np.finfo(dtype).max:g} for {dtype}, got "
+            f"{np.max(np.abs(part)):g}: take float32"
+        ) from None
+
+
+def _mapped(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray | None:
+    """The array in a file if it is there, whole, of this shape and dtype."""
     if not path.is_file():
         return None
     try:
         array = np.load(path, mmap_mode="r")
     except ValueError:  # cut short, or no array
         return None
-    return array if array.shape == shape else None
+    return array if (array.shape, array.dtype) == (shape, dtype) else None
 
 
 def read_json(run: RunFolder, name: str) -> dict | None:

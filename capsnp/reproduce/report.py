@@ -10,11 +10,11 @@ from typing import Any
 from capsnp.backend import found_backends
 from capsnp.evaluation import Column, Report, Table
 from capsnp.reproduce.comparison import comparison_table
-from capsnp.reproduce.estimate import Shapes
 from capsnp.reproduce.figures import Picture
 from capsnp.reproduce.pipeline import read_json
 from capsnp.reproduce.runs import OpenRun
 from capsnp.reproduce.settings import Settings, resolve
+from capsnp.reproduce.shapes import Shapes
 from capsnp.training import RunFolder, write_atomic
 
 FIGURES = "figures"

@@ -1,6 +1,6 @@
 """Run folders: opened with settings in layers, made whole, looked into."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,7 +8,8 @@ from typing import Any
 from capsnp.datasets import NAMES
 from capsnp.errors import OptionError, RunError
 from capsnp.models import CapsuleGenerator
-from capsnp.reproduce.estimate import shapes_of
+from capsnp.reproduce.fitting import expect_room
+from capsnp.reproduce.memory import STAGES as PARTS_IN_ALL
 from capsnp.reproduce.pipeline import STAGES, Data, has_model
 from capsnp.reproduce.settings import (
     NO_MATTER,
@@ -84,6 +85,7 @@ def open_run(
     *chosen: Mapping[str, Any],
     data_dir: str | Path | None = None,
     resume: bool = False,
+    stages: Collection[str] | None = None,
     quiet: bool = False,
     say: Say = print,
 ) -> OpenRun:
@@ -98,6 +100,8 @@ def open_run(
         As for `capsnp.datasets.load`.
     resume : bool, optional
         Go on with the run that is there; its own settings hold where none are chosen.
+    stages : collection of str, optional
+        Stages that memory is needed for, as in `capsnp.reproduce.memory`; by default all.
     quiet : bool, optional
     say : callable, optional
 
@@ -109,6 +113,8 @@ def open_run(
     ------
     OptionError, DataError
         Before anything is made, if a setting or the data are wrong.
+    MemoryLimitError
+        Likewise, if a new run cannot fit into memory.
     RunError
         If the folder holds a run and it is not resumed, or with other settings.
     """
@@ -118,9 +124,12 @@ def open_run(
     else:
         settings = resolve(*chosen)
     data = Data(settings, data_dir=data_dir, quiet=quiet)
+    wanted = PARTS_IN_ALL if stages is None else stages
+    if (told := data.sizes_told) is not None:
+        expect_room(settings, *told, stages=wanted)
     if not going_on:
         data.check()
-        shapes_of(settings, data.image)
+        expect_room(settings, *data.sizes, stages=wanted)
     if going_on:
         run = RunFolder.resume(folder, settings.nested(), may_differ=NO_MATTER, report=say)
     else:

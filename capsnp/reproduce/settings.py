@@ -32,7 +32,7 @@ TABLES: dict[str, type] = {
     "decoder": CapsuleDecoder,
     "mixture": MixtureModel,
 }
-NO_MATTER = ("checkpoint_seconds",)
+NO_MATTER = ("checkpoint_seconds", "feature_memory")
 """Settings that do not change a run's result, so that it may go on with others."""
 
 _SHARED = ("random_state", "dtype", "backend", "verbose")
@@ -55,6 +55,8 @@ def schema() -> dict[str, Field]:
         "seed": Field(int, 0),
         "dtype": Field(Literal["float32", "float64"], "float32"),
         "backend": Field(str, "numpy"),
+        "feature_dtype": Field(Literal["float16", "float32"] | None, None),
+        "feature_memory": Field(int, 256),
         "checkpoint_seconds": Field(float, 30.0),
         "evaluation.n_images": Field(int, 2000),
         "evaluation.classifier_steps": Field(int | None, None),
@@ -291,10 +293,9 @@ def _expect_ranges(settings: Settings) -> None:
         value = settings[name]
         if value is not None and value < 1:
             raise OptionError(f"{name}: expected a whole number from 1, got {value}")
-    if settings["checkpoint_seconds"] < 0:
-        raise OptionError(
-            f"checkpoint_seconds: expected at least 0, got {settings['checkpoint_seconds']}"
-        )
+    for name in ("checkpoint_seconds", "feature_memory"):
+        if settings[name] < 0:
+            raise OptionError(f"{name}: expected at least 0, got {settings[name]}")
     for table in TABLES:
         part = settings.estimator(table)
         try:

@@ -8,11 +8,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from capsnp.models import CapsuleGenerator
+from capsnp.datasets import load
+from capsnp.memory import Limit
+from capsnp.models import CapsuleGenerator, ConvAutoencoder
+from capsnp.reproduce import fitting
 from capsnp.reproduce.figures import PICTURES
 from capsnp.training import RunFolder
 
 from .conftest import expect_one_line
+
+N_HUGE = 40_000_000
 
 
 def test_a_run_holds_everything(made):
@@ -235,3 +240,84 @@ def test_debug_shows_where_an_error_comes_from(tmp_path, capsnp):
     assert result.exit_code == 1
     assert result.exception is not None
     assert type(result.exception).__name__ == "RunError"
+
+
+def test_every_training_says_what_it_will_take(half_made, capsnp):
+    result = capsnp("train", "autoencoder", half_made)
+    assert result.exit_code == 0, result.output
+    assert re.search(r"autoencoder; expected: \d+ s on numpy, \d+ MB of memory", result.stderr)
+
+
+@pytest.fixture
+def _no_room(monkeypatch):
+    monkeypatch.setattr(fitting, "resident", lambda: 100_000_000)
+    monkeypatch.setattr(fitting, "limits", lambda: [Limit(0, "a limit of the test", False)])
+
+
+@pytest.mark.usefixtures("_no_room")
+def test_a_run_that_cannot_fit_does_not_start(tmp_path, capsnp):
+    folder = tmp_path / "run"
+    result = capsnp("reproduce", "--out", folder)
+    expect_one_line(
+        result, 1, "not enough memory: the stage", "MB of images", "a limit of the test"
+    )
+    assert not folder.exists()
+
+
+def test_a_file_that_cannot_fit_is_not_read(tmp_path, capsnp, monkeypatch):
+    limit = Limit(2_000_000_000, "a limit of the test", False)
+    monkeypatch.setattr(fitting, "limits", lambda: [limit])
+    images = tmp_path / "images.npy"
+    with images.open("wb") as file:  # 31 GB of zeros, sparse
+        header = {"descr": "|u1", "fortran_order": False, "shape": (N_HUGE, 28, 28)}
+        np.lib.format.write_array_header_1_0(file, header)
+        file.truncate(file.tell() + N_HUGE * 28 * 28)
+    result = capsnp("reproduce", "--data", images, "--out", tmp_path / "run")
+    expect_one_line(result, 1, "not enough memory", "125.4 GB of images", "--limit ")
+
+
+@pytest.mark.usefixtures("_no_room")
+def test_a_stage_that_cannot_fit_does_not_start(half_made, capsnp):
+    result = capsnp("train", "autoencoder", half_made, "--quiet")
+    expect_one_line(result, 1, "not enough memory: the stage 'autoencoder' needs")
+    assert not list(half_made.glob("checkpoint-*"))
+
+
+def test_features_of_half_the_size(tiny, tmp_path, capsnp):
+    folder = tmp_path / "run"
+    options = ("--config", tiny, "--feature-dtype", "float16", "--limit", 100, "--quiet")
+    for stage in ("autoencoder", "capsules"):
+        result = capsnp("train", stage, folder, *options)
+        assert result.exit_code == 0, result.output
+    stored = np.load(folder / "cache/features.npy")
+    assert (stored.dtype, len(stored)) == (np.float16, 100)
+    model = CapsuleGenerator.load(folder)
+    features = model.autoencoder_.transform(load("digits", limit=100).images)
+    np.testing.assert_allclose(stored, features, rtol=1e-3, atol=1e-6)
+    assert model.experts_.W_.dtype == np.float32
+
+
+def test_features_that_are_too_large_for_their_dtype(half_made, capsnp, monkeypatch):
+    capsnp("train", "autoencoder", half_made, "--quiet")
+    (half_made / "config.toml").write_text(
+        (half_made / "config.toml")
+        .read_text()
+        .replace('feature_dtype = "none"', 'feature_dtype = "float16"')
+    )
+    transform = ConvAutoencoder.transform
+    monkeypatch.setattr(ConvAutoencoder, "transform", lambda self, X: 1e6 + transform(self, X))
+    result = capsnp("train", "capsules", half_made, "--quiet")
+    expect_one_line(result, 1, "feature_dtype: expected features up to 65504", "take float32")
+    assert not (half_made / "cache/features.npy").exists()
+
+
+def test_features_are_mapped_above_the_limit_and_train_to_the_same_bytes(made, tmp_path, capsnp):
+    folder = tmp_path / "run"
+    config = made / "config.toml"
+    for stage in ("autoencoder", "capsules"):
+        result = capsnp(
+            "train", stage, folder, "--config", config, "--set", "feature_memory=0", "-q"
+        )
+        assert result.exit_code == 0, result.output
+    one, other = (CapsuleGenerator.load(run).experts_.W_ for run in (made, folder))
+    np.testing.assert_array_equal(one, other)

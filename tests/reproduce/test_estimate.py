@@ -11,9 +11,9 @@ from capsnp.reproduce.estimate import (
     matmul_rate,
     readable_bytes,
     readable_seconds,
-    shapes_of,
 )
 from capsnp.reproduce.settings import resolve
+from capsnp.reproduce.shapes import shapes_of
 
 MNIST = resolve({"data": "mnist"})
 
@@ -50,19 +50,22 @@ def test_a_code_that_cannot_be_cut_into_capsules():
 
 
 def test_the_autoencoders_arithmetic_is_what_was_measured():
-    operations = estimate(MNIST, (28, 28, 1), 60_000).operations["autoencoder"]
+    operations = estimate(MNIST, (28, 28, 1), 60_000, 10_000).operations["autoencoder"]
     per_image = operations / (MNIST["autoencoder.n_steps"] * MNIST["autoencoder.batch_size"])
     assert per_image == pytest.approx(0.62e9, rel=0.02)  # forward and backward
 
 
 def test_more_of_anything_takes_more():
-    few, many = (estimate(MNIST, (28, 28, 1), n) for n in (1_000, 60_000))
-    assert few.memory < many.memory
+    few, many = (estimate(MNIST, (28, 28, 1), n, n) for n in (1_000, 60_000))
+    assert few.memory["mixture"] < many.memory["mixture"]
     assert few.disk < many.disk
     assert few.operations["features"] * 60 == many.operations["features"]
     assert many.disk > 60_000 * 4608 * 4
     longer = resolve({"data": "mnist", "capsules.routing_iterations": 3})
-    assert estimate(longer, (28, 28, 1), 1_000).operations["capsules"] > few.operations["capsules"]
+    assert (
+        estimate(longer, (28, 28, 1), 1_000, 100).operations["capsules"]
+        > few.operations["capsules"]
+    )
 
 
 def test_the_rate_is_that_of_this_machine():
