@@ -1,5 +1,8 @@
 """The command ``capsnp``. What it does is in `capsnp.reproduce` and needs no command line."""
 
+import io
+import sys
+
 from capsnp.cli import benchmarking, images, info, judging, training, verifying
 from capsnp.cli._app import app
 
@@ -19,4 +22,7 @@ for _command in (
 
 def main() -> None:
     """Run the command and exit with its code."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # what its encoding has not is shown as "?"
+            stream.reconfigure(errors="replace")
     app()

@@ -52,6 +52,8 @@ class Commands(TyperGroup):
             _fail("stopped", STOPPED)
         except Stopped as stop:
             _fail(str(stop), STOPPED)
+        except BrokenPipeError:  # whoever reads the output has seen enough
+            raise
         except (CapsnpError, OSError, MemoryError) as error:
             if ctx.obj == "debug":
                 raise
