@@ -97,5 +97,7 @@ def _expect_files(json_file: Path | None, report: Path | None) -> None:
     """Refuse files that cannot be written, before any work."""
     if report is not None and report.suffix not in (".html", ".md"):
         raise OptionError(f"report: expected a name that ends in .html or .md, got {report.name!r}")
+    if report is not None and report == json_file:
+        raise OptionError(f"report: expected another file than that of json, got {str(report)!r}")
     expect_writable("json", json_file)
     expect_writable("report", report)

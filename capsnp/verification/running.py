@@ -1,6 +1,7 @@
 """Checking the ledger: every claim on one array library, in one dtype."""
 
 import contextlib
+import difflib
 import json
 import math
 import time
@@ -142,7 +143,7 @@ def select(
     Raises
     ------
     OptionError
-        If there is none of that equation, section or name.
+        If there is none of that equation, section or name, or of all together.
     """
     found = ledger()
     for what, asked, key in (
@@ -156,9 +157,14 @@ def select(
         known = {_plain(key(claim)): key(claim) for claim in ledger()}
         for one in wanted:
             if one not in known:
-                there = ", ".join(dict.fromkeys(known.values()))
-                raise OptionError(f"{what}: expected one of {there}, got {one!r}")
+                begins, there = "expected one of", list(dict.fromkeys(known.values()))
+                if what == "name":  # there are too many to list
+                    near = difflib.get_close_matches(one, there, n=3, cutoff=0.0)
+                    begins, there = "expected one such as", near
+                raise OptionError(f"{what}: {begins} {', '.join(there)}, got {one!r}")
         found = tuple(claim for claim in found if _plain(key(claim)) in wanted)
+    if not found:
+        raise OptionError("equation, section, name: expected a claim that all fit, found none")
     return found
 
 

@@ -41,6 +41,8 @@ def test_everywhere_shows_each_library(capsnp):
         (("--report", "page.txt"), "ends in .html or .md"),
         (("--report", "no/such/page.md"), "expected a folder that is there"),
         (("--json", "."), "expected a file"),
+        (("--json", "one.md", "--report", "one.md"), "report: expected another file than that of"),
+        (("--equation", "4", "--section", "3.1"), "expected a claim that all fit, found none"),
     ],
 )
 def test_bad_usage_is_one_line(capsnp, tmp_path, monkeypatch, options, message):

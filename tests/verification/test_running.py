@@ -152,7 +152,8 @@ def test_monte_carlo_counts_standard_errors():
     [
         ({"equations": ["99"]}, "equation: expected one of"),
         ({"sections": ["7"]}, "section: expected one of"),
-        ({"names": ["no_such"]}, "name: expected one of"),
+        ({"names": ["squash_by_scalar"]}, "name: expected one such as squash_by_scalars, .* got"),
+        ({"equations": [4], "sections": ["3.1"]}, "expected a claim that all fit, found none"),
         ({"dtype": "float16"}, "dtype: expected"),
         ({"seed": -1}, "seed: expected"),
         ({"xp": "abacus"}, "backend: expected one of"),
