@@ -7,6 +7,7 @@ from capsnp.training.optimisers import Adam, Momentum
 from capsnp.training.progress import Progress, track
 from capsnp.training.recording import Checkpoints, MetricsLog, record
 from capsnp.training.run import RunFolder, Saved
+from capsnp.training.sharing import Share
 from capsnp.training.watchdog import Watchdog
 
 __all__ = [
@@ -19,6 +20,7 @@ __all__ = [
     "Progress",
     "RunFolder",
     "Saved",
+    "Share",
     "Training",
     "Watchdog",
     "batch_indices",

@@ -7,6 +7,7 @@ run that was interrupted goes on with the very same bits.
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Mapping
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -106,7 +107,8 @@ def train(
     observers : iterable of Observer, optional
         Called in this order after each step; put the watchdog before the checkpoints.
     average : callable, optional
-        Between gradient and update: the place for an all-reduce over machines.
+        From this worker's gradient to the mean of all workers': the place for an all-reduce over
+        machines, each of which trains on a `Share` of the data. Without it there is one worker.
 
     Raises
     ------
@@ -149,5 +151,11 @@ def batch_indices(step: int, *, n: int, batch_size: int, seed: int) -> np.ndarra
     """
     per_epoch = max(1, n // batch_size)
     epoch, position = divmod(step, per_epoch)
+    return _shuffled(n, seed, epoch)[position * batch_size : (position + 1) * batch_size]
+
+
+@lru_cache(maxsize=2)  # of an epoch; a shuffle takes longer than a batch where there are many rows
+def _shuffled(n: int, seed: int, epoch: int) -> np.ndarray:
     order = np.random.default_rng([seed, epoch]).permutation(n)
-    return order[position * batch_size : (position + 1) * batch_size]
+    order.flags.writeable = False
+    return order
