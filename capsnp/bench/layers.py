@@ -87,13 +87,8 @@ class Layer:
     def decoder(self) -> Iterator[Case]:
         """A step of the rule for U, its codes given."""
         s = self.sizes
-        y = squashed(_normal(2, (s.batch, s.n_out, s.dim_out), self.dtype))
-        h = _normal(3, (s.batch, s.n_in, s.dim_in), self.dtype)
-        shape = (s.n_out, s.n_in, s.dim_in, s.dim_out)
-        U = held(0.1 * _normal(4, shape, self.dtype))
+        y, h, U, routed = decoder_data(s, self.dtype)
         uniform = np.full((s.n_out, s.n_in), COEFFICIENT, dtype=self.dtype)
-        noise = np.random.default_rng(5).random((s.batch, s.n_out, s.n_in))
-        routed = (2.0 * COEFFICIENT * noise).astype(self.dtype)
         for name, e in (("shared coefficients", uniform), ("coefficients of examples", routed)):
             yield self._case(
                 "decoder",
@@ -137,6 +132,16 @@ def layer_data(sizes: LayerSizes, dtype: str) -> tuple[np.ndarray, np.ndarray]:
     x = squashed(_normal(1, (sizes.batch, sizes.n_in, sizes.dim_in), dtype))
     shape = (sizes.n_in, sizes.n_out, sizes.dim_out, sizes.dim_in)
     return x, _normal(0, shape, dtype)
+
+
+def decoder_data(sizes: LayerSizes, dtype: str) -> tuple[np.ndarray, ...]:
+    """Codes (B, J, D), features (B, I, P), U (J, I, P, D) and coefficients (B, J, I)."""
+    s = sizes
+    y = squashed(_normal(2, (s.batch, s.n_out, s.dim_out), dtype))
+    h = _normal(3, (s.batch, s.n_in, s.dim_in), dtype)
+    U = held(0.1 * _normal(4, (s.n_out, s.n_in, s.dim_in, s.dim_out), dtype))
+    noise = np.random.default_rng(5).random((s.batch, s.n_out, s.n_in))
+    return y, h, U, (2.0 * COEFFICIENT * noise).astype(dtype)
 
 
 def held(weights: np.ndarray) -> np.ndarray:

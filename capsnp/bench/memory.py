@@ -82,7 +82,7 @@ def measure_peaks(
         question = {
             "side": side.name,
             "form": side.form,
-            "backend": side.backend.name if isinstance(side, Ours) else "",
+            "backend": side.backend.name if isinstance(side, Ours) else "numpy",
             "sizes": asdict(sizes),
             "dtype": dtype,
             "threads": threads,
@@ -107,16 +107,16 @@ def _ask(question: dict[str, Any]) -> int:
 def answer(question: dict[str, Any]) -> int:
     """Bytes that a step takes at its peak in this process, above arguments and results."""
     sizes, dtype = LayerSizes(**question["sizes"]), question["dtype"]
+    backend = get_backend(question["backend"])
     side: Side
-    torch = None
     if question["side"] == "capsnp":
-        side = Ours(get_backend(question["backend"]), dtype)
+        side = Ours(backend, dtype)
     elif question["side"] == "torch":
         side = PyTorch(dtype, form=question["form"])
-        torch = side.torch
     else:
         side = NumpyLoops()
-    with equal_threads(question["threads"], torch):
+    torch = sys.modules.get("torch")
+    with backend.holding(dtype), equal_threads(question["threads"], torch):
         side.finish(side.cd_step(*layer_data(_TINY, dtype))())
         step = side.cd_step(*layer_data(sizes, dtype))
         before = start_peak()

@@ -46,13 +46,13 @@ class PyTorch:
         if compiled:
             _expect_compiler(torch)
 
-    def choose(self, x: np.ndarray, W: np.ndarray, *, rounds: int) -> "PyTorch":
-        """The same in the form that takes a step of contrastive divergence the fastest."""
+    def choose(self, prepare: Callable[["PyTorch"], Work], *, rounds: int) -> "PyTorch":
+        """The same in the form that does the work which is prepared the fastest."""
         sides = {form: self._as(form) for form in self._forms}
-        calls = {}
-        for form, side in sides.items():
-            step = side.cd_step(x, W)
-            calls[form] = functools.partial(_call, step, side.finish)
+        calls = {
+            form: functools.partial(_call, prepare(side), side.finish)
+            for form, side in sides.items()
+        }
         times = interleave(calls, rounds=rounds)
         return sides[min(times, key=lambda form: times[form].median)]
 

@@ -41,9 +41,9 @@ on {machine}
   as Adam turns the rounding of gradients that are almost 0 into steps).
 - **torch** records no gradients and holds the predictions once per routing. Three ways to write it
   are tried (`einsum` as the formulas are printed, `matmul` on predictions laid out for it,
-  element-wise `sums`), as it runs and by `torch.compile`; the fastest at a step of contrastive
-  divergence is taken, its name in brackets. The autoencoder is made of `torch.nn` modules with the
-  fused Adam of `torch.optim`, images channels first or last, whichever is faster.
+  element-wise `sums`); the fastest at each work is taken, its name in brackets, and the fastest at
+  a step of contrastive divergence for `torch-compile`. The autoencoder is made of `torch.nn`
+  modules with the fused Adam of `torch.optim`, images channels first or last, whichever is faster.
 - **numpy** is a plain loop over the output capsules.
 - **The floor** is the time of the matrix products alone at the speed of one large product, or of
   reading the arguments and writing the results once at the speed of copying, whichever is longer.

@@ -10,14 +10,14 @@ from typing import Any
 from capsnp.backend import Backend, get_backend
 from capsnp.bench.autoencoder import Autoencoder
 from capsnp.bench.cases import Case, Row, measure
-from capsnp.bench.layers import Layer, layer_data
+from capsnp.bench.layers import Layer, decoder_data, layer_data
 from capsnp.bench.machine import Machine, device_name, measured
 from capsnp.bench.memory import Peak, measure_peaks
 from capsnp.bench.numpy_loops import NumpyLoops
 from capsnp.bench.pipeline import stage_seconds
 from capsnp.bench.pytorch import PyTorch
 from capsnp.bench.scaling import Growth, Point, growths, measure_point, points
-from capsnp.bench.sides import Ours, Side
+from capsnp.bench.sides import ITERATIONS, Ours, Side, Work
 from capsnp.bench.sizes import Sizes, sizes_of
 from capsnp.bench.timing import equal_threads
 from capsnp.blocks import n_threads
@@ -262,7 +262,22 @@ def _memory(chosen: Plan, sides: Sequence[Side], threads: int, say: Say) -> list
     )
 
 
+def trial(work: str, chosen: Plan, side: Side) -> Work:
+    """Routing with three iterations or a decoder's step, by which a form is chosen."""
+    if work == "routing":
+        x, W = layer_data(chosen.sizes.layer, chosen.dtype)
+        return side.routing(x, W, iterations=ITERATIONS, normalize="inputs")
+    return side.decoder_step(*decoder_data(chosen.sizes.layer, chosen.dtype))
+
+
 def _cases(work: str, chosen: Plan, machine: Machine, sides: Sequence[Side]) -> Iterator[Case]:
+    rounds = min(chosen.rounds, FEW)
+    sides = [
+        side.choose(lambda s: trial(work, chosen, s), rounds=rounds)
+        if isinstance(side, PyTorch) and not side.compiled and work in ("routing", "decoder")
+        else side
+        for side in sides
+    ]
     layer = Layer(chosen.sizes.layer, dtype=chosen.dtype, machine=machine, sides=sides)
     if work == "cd-step":
         return layer.cd_step()
@@ -308,7 +323,9 @@ def _sides(chosen: Plan, say: Say) -> list[Side]:
         except BackendError as error:
             say(f"{name} is left out: {error}")
         else:
-            sides.append(partner.choose(x, W, rounds=min(chosen.rounds, FEW)))
+            sides.append(
+                partner.choose(lambda side: side.cd_step(x, W), rounds=min(chosen.rounds, FEW))
+            )
     return sides
 
 
