@@ -130,6 +130,9 @@ ANY_DTYPE = {"on", "score"}
 ARGUMENTS = [(function, name) for function, (shapes, _) in CALLS.items() for name in shapes]
 FLOATING = [(function, name) for function, name in ARGUMENTS if name not in ANY_DTYPE]
 BESIDE_OTHERS = [(function, name) for function, name in ARGUMENTS if len(CALLS[function][0]) > 1]
+AFTER_THE_FIRST = [
+    (function, name) for function, name in FLOATING if name != next(iter(CALLS[function][0]))
+]
 
 
 def name_of(value):
@@ -194,6 +197,16 @@ def test_integers_are_refused_by_name(library, function, name):
     with pytest.raises(DtypeError) as caught:
         call(function, arrays)
     assert str(caught.value) == f"{name}: expected float32 or float64, got int64"
+
+
+@pytest.mark.parametrize(("function", "name"), AFTER_THE_FIRST, ids=name_of)
+def test_two_precisions_are_refused_by_name(function, name):
+    arrays = host_arrays(function)
+    first = next(iter(arrays))
+    arrays[name] = arrays[name].astype("float32")
+    with pytest.raises(DtypeError) as caught:
+        call(function, arrays)
+    assert str(caught.value) == f"{name}: expected float64 as {first} has, got float32"
 
 
 @pytest.mark.parametrize(("function", "name"), BESIDE_OTHERS, ids=name_of)
@@ -495,7 +508,9 @@ def test_options_out_of_range_are_refused(function, options, error, message):
     assert str(caught.value).startswith(message)
 
 
-@pytest.mark.parametrize("function", [cd_gradient, decoder_gradient, mix, settle], ids=name_of)
+@pytest.mark.parametrize(
+    "function", [cd_gradient, decoder_gradient, mix, settle, settling_residual], ids=name_of
+)
 def test_gates_that_do_not_fit_are_refused(function):
     with pytest.raises(ShapeError) as caught:
         call(function, host_arrays(function), on=np.ones((2, 3)))

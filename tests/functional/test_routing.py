@@ -334,6 +334,30 @@ def test_cosine_coefficients_do_not_see_the_size_of_vectors(
     np.testing.assert_allclose(to_host(scaled.z) / size, expected / size, **TOLERANCE[dtype])
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_each_vector_is_brought_to_a_size_of_one_without_rounding(library, rng, dtype):
+    info = np.finfo(dtype)
+    sizes = 2.0 ** np.arange(info.minexp, info.maxexp - 1, dtype="float64")
+    host = rng.uniform(-1, 1, (len(sizes), 3)).astype(dtype)
+    host[:, 1] = rng.uniform(1, 2, len(sizes))  # the largest
+    host[::5, 2] = 0.0
+    got = _agreement.sized(library.xp, library.from_host(host * sizes[:, None], dtype), axis=1)
+    normal = np.abs(host * sizes[:, None]) >= info.smallest_normal  # the others are rounded here
+    np.testing.assert_array_equal(library.to_host(got)[normal], host[normal])
+    assert not np.any(library.to_host(got)[::5, 2])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_ends_of_the_range_are_brought_closer_to_one(library, dtype):
+    info = np.finfo(dtype)
+    small = info.smallest_normal if library.name == "jax" else info.smallest_subnormal
+    ends = np.asarray([[0, small], [info.max, 1], [0, 0]], dtype=dtype)
+    got = library.to_host(_agreement.sized(library.xp, library.from_host(ends), axis=1))
+    assert small * 2.0**100 < got[0, 1] < 2
+    assert 1 <= got[1, 0] < 4
+    np.testing.assert_array_equal(got[:, 0] == 0, [True, False, True])
+
+
 @pytest.mark.parametrize(("dtype", "small"), [("float32", 2.0**-80), ("float64", 2.0**-700)])
 def test_cosine_of_a_prediction_much_shorter_than_its_factors(dtype, small):
     x = np.asarray([[[1.0, small], [1.0, 1.0], [0.0, 1.0]]], dtype=dtype)
