@@ -68,7 +68,7 @@ IMAGES, WEIGHT, CODES = (2, 6, 7, 3), (3, 2, 3, 4), (2, 4, 6, 4)
 
 # every public function: its arrays in their order, and the options it cannot do without
 CALLS = {
-    cd_gradient: (LAYER, {}),
+    cd_gradient: (LAYER | {"z": (2, 5, 2)}, {}),
     code_potential: ({"y": (2, 5, 2)}, {}),
     col2im: ({"columns": (2, 4, 6, 18)}, {"shape": IMAGES, "kernel": (3, 2)}),
     conv2d: ({"images": IMAGES, "weight": WEIGHT, "bias": (4,)}, {}),
@@ -260,6 +260,12 @@ def test_an_array_of_another_library_is_refused_by_name(function, name):
             {"c": (3, 3, 5)},
             "c: expected shape (B, I, J) with B = 2 to match W (3, 5, 2, 4) and a batch of 2, "
             "got (3, 3, 5)",
+        ),
+        (
+            cd_gradient,
+            {"z": (2, 5, 3)},
+            "z: expected shape (B, J, D) with D = 2 to match x (2, 3, 4) and W (3, 5, 2, 4), "
+            "got (2, 5, 3)",
         ),
         # decoders
         (settle, {"h": (3, 4)}, "h: expected shape (B, I, P), got (3, 4)"),
