@@ -114,11 +114,14 @@ def load_model(kind: type["CapsuleGenerator"], folder: str | Path, backend: Any)
     arrays, info = read_checkpoint(path)
     if info.get("kind") != kind.__name__:
         raise CheckpointError(f"{path}: expected a {kind.__name__}, got {info.get('kind')}")
+    library = get_backend(backend)
     try:
-        model = _unfitted(kind, json.loads(info["parameters"]), get_backend(backend))
+        model = _unfitted(kind, json.loads(info["parameters"]), library)
         restore_state(model, arrays)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"{path}: expected a model of this version ({error!r})") from None
     return model
 
 

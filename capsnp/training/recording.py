@@ -3,9 +3,9 @@
 import time
 from collections.abc import Callable
 
-from capsnp.errors import OptionError
+from capsnp.errors import CheckpointError, OptionError
 from capsnp.training.loop import Observer, Training
-from capsnp.training.run import RunFolder
+from capsnp.training.run import RunFolder, Saved
 from capsnp.training.watchdog import Watchdog
 
 
@@ -107,13 +107,30 @@ class Checkpoints(Observer):
         self._saved_step: int | None = None
 
     def begin(self, training: Training) -> None:
-        """Restore the last whole checkpoint, and forget what the run wrote after it."""
+        """Restore the last whole checkpoint, and forget what the run wrote after it.
+
+        Raises
+        ------
+        CheckpointError
+            If it does not fit the training.
+        """
         saved = self.run.latest_checkpoint(training.name)
         if saved is not None:
+            self._expect_fitting(training, saved)
             training.restore(saved.state)
         self._saved_step = None if saved is None else saved.step
         self._saved_at = self._clock()
         self.run.rewind(training.name, training.step)
+
+    def _expect_fitting(self, training: Training, saved: Saved) -> None:
+        """Refuse a checkpoint of other shapes: the settings were changed after it was written."""
+        for name, array in training.state().items():
+            found = saved.state[name].shape if name in saved.state else "none"
+            if found != array.shape:
+                raise CheckpointError(
+                    f"{self.run.folder}: {training.name}, checkpoint of step {saved.step}: {name}: "
+                    f"expected shape {array.shape}, got {found}: were the run's settings changed?"
+                )
 
     def after_step(self, training: Training) -> None:
         """Save if it is time."""

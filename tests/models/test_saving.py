@@ -127,6 +127,16 @@ def test_a_parameter_of_another_version_is_named(saved):
         CapsuleGenerator.load(saved)
 
 
+@pytest.mark.parametrize("text", ["{", "[1]"])
+def test_parameters_that_are_none(saved, text):
+    rewrite(saved, info={"parameters": text})
+    with pytest.raises(
+        CheckpointError, match=f"{FILE}: expected a model of this version"
+    ) as caught:
+        CapsuleGenerator.load(saved)
+    assert "\n" not in str(caught.value)
+
+
 def test_one_changed_byte_is_found(saved):
     data = bytearray((saved / FILE).read_bytes())
     data[-7] ^= 1

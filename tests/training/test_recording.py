@@ -3,7 +3,7 @@ import signal
 import numpy as np
 import pytest
 
-from capsnp.errors import DivergenceError, OptionError
+from capsnp.errors import CheckpointError, DivergenceError, OptionError
 from capsnp.training import Checkpoints, MetricsLog, Observer, RunFolder, Watchdog, record, train
 
 RESULTS = (
@@ -132,3 +132,18 @@ def test_bad_state_is_never_saved(run, toy, where, value):
 def test_options_out_of_range(run, observer, options):
     with pytest.raises(OptionError, match="expected at least 1, got 0"):
         observer(run, **options)
+
+
+@pytest.mark.parametrize(
+    ("shape", "found"), [((3, 5), r"\(3, 5\)"), (None, "none")], ids=["shape", "missing"]
+)
+def test_a_checkpoint_of_other_settings_is_refused_and_kept(run, toy, shape, found):
+    training = toy["Toy"]("first")
+    state = {"step": np.asarray(2)} | ({} if shape is None else {"W": np.zeros(shape, "f4")})
+    with run.lock():
+        path = run.save_checkpoint("first", 2, state)
+        message = rf"first, checkpoint of step 2: W: expected shape \(3, 4\), got {found}: were"
+        with pytest.raises(CheckpointError, match=message):
+            train(training, observers=(Checkpoints(run),))
+    assert training.step == 0
+    assert path.exists()
