@@ -30,7 +30,7 @@ def n_threads() -> int:
     asked = os.environ.get("CAPSNP_NUM_THREADS", "")
     if not asked:
         return joblib.cpu_count()
-    if not asked.isdigit() or int(asked) < 1:
+    if not asked.isdecimal() or int(asked) < 1:
         raise OptionError(f"CAPSNP_NUM_THREADS: expected a whole number from 1, got {asked!r}")
     return int(asked)
 

@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
+from capsnp.blocks import n_threads
 from capsnp.errors import CapsnpError, OptionError
 
 # click, or the copy of it that newer versions of typer hold, under one name
@@ -47,6 +48,7 @@ class Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run a command; with --debug its errors keep their traceback."""
         try:
+            n_threads()  # refuses a wrong value of its variable before any work
             return super().invoke(ctx)
         except KeyboardInterrupt:
             _fail("stopped", STOPPED)

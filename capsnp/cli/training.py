@@ -87,7 +87,7 @@ def train(
     """Train one stage of a run, from where it stands; the first one starts the run."""
     from capsnp.reproduce import PARTS, expect_stage, layers, open_run, train_stage
 
-    expect_stage(stage)
+    expect_stage(stage, folder)
     options = given(
         data=data,
         backend=backend,

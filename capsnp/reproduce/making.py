@@ -76,7 +76,7 @@ def train_stage(opened: OpenRun, stage: str) -> None:
     RunError
         If a stage before it is not trained yet, or another process holds the run.
     """
-    expect_stage(stage)
+    expect_stage(stage, opened.run.folder)
     with opened.run.lock(), Progress(quiet=opened.quiet) as progress:
         pipeline = Pipeline(opened.run, opened.settings, opened.data, progress=progress)
         if pipeline.is_done(cast("Stage", stage)):

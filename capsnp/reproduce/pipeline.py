@@ -92,6 +92,12 @@ class Data:
         train, test = self.train.images.shape[1:], self.test.images.shape[1:]
         if train != test:
             raise DataError(f"{self.settings['data']}: expected test images of {train}, got {test}")
+        images = self.train.images
+        if all(np.array_equal(image, images[0]) for image in images):
+            raise DataError(
+                f"{self.settings['data']}: expected at least two training images that differ, "
+                f"found {len(images)} equal"
+            )
 
     def _load(self, split: Literal["train", "test"]) -> Dataset:
         name, limit = self.settings["data"], self.settings["limit"]
@@ -274,7 +280,7 @@ def _mapped(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray |
     if not path.is_file():
         return None
     try:
-        array = np.load(path, mmap_mode="r")
+        array = np.lib.format.open_memmap(path, mode="r")
     except ValueError:  # cut short, or no array
         return None
     return array if (array.shape, array.dtype) == (shape, dtype) else None
@@ -288,9 +294,12 @@ def read_json(run: RunFolder, name: str) -> dict | None:
             return None
         text = path.read_text(encoding="utf-8")
     try:
-        return json.loads(text)
+        contents = json.loads(text)
     except ValueError as error:
-        raise RunError(f"{path}: damaged ({error})") from None
+        raise RunError(f"{path}: damaged ({error}); delete it, and it is made anew") from None
+    if not isinstance(contents, dict):
+        raise RunError(f"{path}: damaged (it holds no table); delete it, and it is made anew")
+    return contents
 
 
 def write_json(run: RunFolder, name: str, contents: object) -> None:

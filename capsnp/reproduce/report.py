@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from capsnp.backend import found_backends
+from capsnp.errors import DataError, RunError
 from capsnp.evaluation import Column, Report, Table
 from capsnp.reproduce.comparison import comparison_table
 from capsnp.reproduce.figures import Picture
@@ -54,7 +55,11 @@ def write_report(opened: OpenRun, shapes: Shapes, pictures: Sequence[Picture]) -
 def kept_evaluation(run: RunFolder) -> Report:
     """What `evaluate` found and the run keeps; without tables if there is nothing."""
     kept = read_json(run, "evaluation.json")
-    return Report(()) if kept is None else Report.from_json(json.dumps(kept))
+    try:
+        return Report(()) if kept is None else Report.from_json(json.dumps(kept))
+    except DataError as error:
+        path = run.path("evaluation.json")
+        raise RunError(f"{path}: damaged ({error}); delete it, and it is made anew") from None
 
 
 def seconds_table(seconds: Mapping[str, float]) -> Table:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from capsnp.datasets import NAMES
-from capsnp.errors import OptionError, RunError
+from capsnp.errors import DataError, OptionError, RunError
 from capsnp.models import CapsuleGenerator
 from capsnp.reproduce.fitting import expect_room
 from capsnp.reproduce.memory import STAGES as PARTS_IN_ALL
@@ -167,12 +167,20 @@ def look_into(
     ------
     RunError
         If there is no run, or not yet a model.
+    DataError
+        If the images are not as the model's.
     """
     run = RunFolder.open(folder, report=say)
     other = {"backend": backend, "data": data}
     settings = from_config(run.config, {k: v for k, v in other.items() if v is not None})
     model = load_trained(folder, backend=settings["backend"])
-    return OpenRun(run, settings, Data(settings, data_dir=data_dir, quiet=quiet), quiet, say), model
+    images = Data(settings, data_dir=data_dir, quiet=quiet)
+    wanted, found = model.autoencoder_.image_shape_, images.test.images.shape[1:]
+    if wanted != found:
+        raise DataError(
+            f"{settings['data']}: expected images of {wanted} as the model's, got {found}"
+        )
+    return OpenRun(run, settings, images, quiet, say), model
 
 
 def load_trained(folder: Path, *, backend: str | None = None) -> CapsuleGenerator:
@@ -198,7 +206,9 @@ def load_trained(folder: Path, *, backend: str | None = None) -> CapsuleGenerato
     return model
 
 
-def expect_stage(stage: str) -> None:
-    """Refuse a stage that there is not."""
+def expect_stage(stage: str, folder: Path) -> None:
+    """Refuse a stage that there is not, or that cannot be the first of a run."""
     if stage not in STAGES:
         raise OptionError(f"stage: expected one of {', '.join(STAGES)}, got {stage!r}")
+    if stage != STAGES[0] and not (folder / "config.toml").exists():
+        raise RunError(f"{folder}: no run here; start one: capsnp train {STAGES[0]} {folder}")

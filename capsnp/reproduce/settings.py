@@ -185,12 +185,16 @@ def from_config(config: Mapping[str, Any], *layers: Mapping[str, Any]) -> Settin
     OptionError
         As `resolve`.
     RunError
-        If the run was made with settings that are not known here.
+        If the run was made with settings that are not known here, or they were damaged.
     """
     stored = {name: value for name, value in flat(config) if not name.startswith("versions.")}
     unknown = [name for name in stored if name not in schema()]
     if unknown:
         raise RunError(f"config.toml: holds {unknown[0]}, a setting of another version of capsnp")
+    try:
+        resolve(stored | {"backend": "numpy"})  # a backend may be missing here and chosen by layers
+    except OptionError as error:
+        raise RunError(f"config.toml: {error}") from None
     return resolve(stored, *layers)
 
 
@@ -233,7 +237,7 @@ def parse_assignments(assignments: Iterable[str]) -> Values:
     Raises
     ------
     OptionError
-        If there is no equals sign.
+        If there is no name or no equals sign.
 
     Examples
     --------
@@ -243,7 +247,7 @@ def parse_assignments(assignments: Iterable[str]) -> Values:
     values = {}
     for assignment in assignments:
         name, equals, text = assignment.partition("=")
-        if not equals:
+        if not equals or not name.strip():
             raise OptionError(f"set: expected name=value, got {assignment!r}")
         try:
             values[name.strip()] = tomllib.loads(f"value = {text.strip()}")["value"]

@@ -85,13 +85,14 @@ class RunFolder:
         run = cls(folder, plain(config) | {"versions": versions()}, report=report)
         with one_line(folder, "cannot be made a run folder"):
             run.folder.mkdir(parents=True, exist_ok=True)
+            if not run.path("config.toml").exists():
+                run._expect_empty()  # or else the lock would lie among other files
         with run.lock():
             if run.path("config.toml").exists():
                 raise RunError(
                     f"{folder}: holds a run already; go on with --resume or choose another folder"
                 )
-            if any(not entry.name.startswith(".") for entry in run.folder.iterdir()):
-                raise RunError(f"{folder}: expected an empty folder, got one with other files")
+            run._expect_empty()
             write_atomic(run.path("config.toml"), tomli_w.dumps(run.config).encode())
         return run
 
@@ -174,6 +175,10 @@ class RunFolder:
             if library != name and not unused:
                 report(f"{name}: {new} now, {old} when the run began; its last bits may differ")
         return run
+
+    def _expect_empty(self) -> None:
+        if any(not entry.name.startswith(".") for entry in self.folder.iterdir()):
+            raise RunError(f"{self.folder}: expected an empty folder, got one with other files")
 
     def path(self, name: str) -> Path:
         """A file of the run by its name."""

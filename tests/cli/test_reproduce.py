@@ -110,6 +110,13 @@ def test_a_stage_whose_forerunner_is_missing(half_made, capsnp):
     expect_one_line(result, 1, "'decoder' needs the stage 'autoencoder'", "capsnp train autoenc")
 
 
+def test_a_later_stage_starts_no_run(tmp_path, capsnp):
+    folder = tmp_path / "run"
+    result = capsnp("train", "capsules", folder)
+    expect_one_line(result, 1, f"no run here; start one: capsnp train autoencoder {folder}")
+    assert not folder.exists()
+
+
 def test_an_unknown_stage(half_made, capsnp):
     result = capsnp("train", "capsule", half_made)
     expect_one_line(result, 2, "stage: expected one of autoencoder, capsules, decoder, got 'caps")
@@ -135,11 +142,13 @@ def test_a_damaged_model_is_made_again_from_the_checkpoints(run_copy, made, caps
     assert model.read_bytes() == (made / "model.safetensors").read_bytes()
 
 
-@pytest.mark.parametrize("damage", ["cut", "gone"])
+@pytest.mark.parametrize("damage", ["cut", "empty", "gone"])
 def test_features_that_are_damaged_are_computed_again(run_copy, capsnp, damage):
     features = run_copy / "cache" / "features.npy"
     whole = features.read_bytes()
-    features.write_bytes(whole[:-8]) if damage == "cut" else features.unlink()
+    features.unlink()
+    if damage != "gone":
+        features.write_bytes(whole[:-8] if damage == "cut" else b"")
     result = capsnp("evaluate", run_copy, "--quiet")
     assert result.exit_code == 0, result.output
     assert features.read_bytes() == whole
@@ -154,7 +163,7 @@ def test_a_folder_with_other_files_is_left_alone(tmp_path, capsnp, tiny):
     (tmp_path / "thesis.tex").write_text("x")
     result = capsnp("reproduce", "--out", tmp_path, "--config", tiny)
     expect_one_line(result, 1, "expected an empty folder")
-    assert [entry.name for entry in tmp_path.iterdir() if entry.suffix == ".tex"] == ["thesis.tex"]
+    assert [entry.name for entry in tmp_path.iterdir()] == ["thesis.tex"]
 
 
 @pytest.mark.parametrize(
@@ -184,6 +193,7 @@ def test_how_often_checkpoints_are_written_may_change(run_copy, capsnp):
         (("--set", "capsules.nsteps=5"), "capsules.nsteps: no such setting; nearest: capsules.n_s"),
         (("--set", "capsules.n_steps=few"), "expected a whole number, got 'few'"),
         (("--set", "n_steps"), "expected name=value"),
+        (("--set", "=3"), "expected name=value"),
         (("--set", "capsules.n_winners=9", "--set", "capsules.n_capsules=4"), "1 to 4"),
         (("--preset", "huge"), "preset: expected one of"),
         (("--backend", "matlab"), "backend: expected one of numpy"),
@@ -203,10 +213,19 @@ def test_wrong_usage_makes_nothing(tmp_path, capsnp, options, words):
 
 
 def test_images_too_small_for_the_filters(tmp_path, capsnp):
-    images = np.zeros((40, 12, 12), np.uint8)
+    images = np.arange(40 * 12 * 12, dtype=np.uint8).reshape(40, 12, 12)
     np.savez(tmp_path / "small.npz", images=images)
     result = capsnp("reproduce", "--data", tmp_path / "small.npz", "--out", tmp_path / "run")
     expect_one_line(result, 1, "expected height and width of at least 17")
+    assert not (tmp_path / "run").exists()
+
+
+def test_images_that_are_all_alike(tmp_path, capsnp):
+    np.savez(tmp_path / "alike.npz", images=np.full((40, 28, 28), 7, np.uint8))
+    out = ("--out", tmp_path / "run")
+    result = capsnp("reproduce", "--data", tmp_path / "alike.npz", *out)
+    expect_one_line(result, 1, "expected at least two training images that differ, found 36 equal")
+    expect_one_line(capsnp("reproduce", "--limit", "1", *out), 1, "found 1 equal")
     assert not (tmp_path / "run").exists()
 
 
@@ -223,6 +242,21 @@ def test_data_that_are_missing_or_damaged(tmp_path, capsnp):
     (tmp_path / "cut.npz").write_bytes(b"PK\x03\x04 but not much more")
     result = capsnp("reproduce", "--data", tmp_path / "cut.npz", *out)
     expect_one_line(result, 1, "cut.npz")
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", ["evaluation.json", "seconds.json", "routing.json"])
+@pytest.mark.parametrize("text", ["{", "[1]"])
+def test_a_damaged_record_is_named_with_what_to_do(run_copy, capsnp, name, text):
+    (run_copy / name).write_text(text)
+    result = capsnp("reproduce", "--out", run_copy, "--resume", "--quiet")
+    expect_one_line(result, 1, f"{name}: damaged", "delete it, and it is made anew")
+
+
+def test_threads_that_are_no_number(tmp_path, capsnp, monkeypatch):
+    monkeypatch.setenv("CAPSNP_NUM_THREADS", "many")
+    result = capsnp("reproduce", "--out", tmp_path / "run")
+    expect_one_line(result, 2, "CAPSNP_NUM_THREADS: expected a whole number from 1, got 'many'")
     assert not (tmp_path / "run").exists()
 
 

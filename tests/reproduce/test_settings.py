@@ -174,5 +174,23 @@ def test_a_run_with_a_setting_of_another_version():
         from_config({"capsules": {"charm": 1}})
 
 
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        ({"seed": "three"}, "config.toml: seed: expected a whole number, got 'three'"),
+        ({"capsules": {"n_steps": 0}}, "config.toml: capsules.n_steps: expected .* from 1, got 0"),
+    ],
+)
+def test_a_run_whose_settings_are_damaged(config, message):
+    with pytest.raises(RunError, match=message):
+        from_config(config, {"seed": 1})
+
+
+def test_the_backend_of_a_run_may_be_missing_where_another_is_chosen():
+    assert from_config({"backend": "abacus"}, {"backend": "numpy"})["backend"] == "numpy"
+    with pytest.raises(OptionError, match="backend: expected one of"):
+        from_config({"backend": "abacus"})
+
+
 def test_flat_names():
     assert dict(flat({"a": {"b": {"c": 1}}, "d": 2})) == {"a.b.c": 1, "d": 2}
