@@ -36,6 +36,9 @@ from capsnp.functional.activations import softmax
 Agreement = Literal["cosine", "dot"]
 Normalize = Literal["inputs", "outputs"]
 
+_PARTS = 16
+"""Of the output capsules, for as many threads, when coefficients are equal."""
+
 
 class Routing(NamedTuple):
     """What `route` finds.
@@ -292,13 +295,15 @@ def reverse(x_out: Array, W: Array, c: Array) -> Array:
 
 
 def _uniform(xp: Any, x: Array, W: Array, normalize: Normalize) -> Routing:
-    """The first weighting: all coefficients equal, one matrix product."""
+    """The first weighting: all coefficients equal."""
     B = x.shape[0]
     I, J, _, _ = W.shape
     share = 1.0 / (I if normalize == "inputs" else J)
     c = xp.full((B, I, J), share, dtype=x.dtype, device=device(x))
-    shared = xp.full((I, J), share, dtype=x.dtype, device=device(x))
-    return Routing(c, coupling(xp, W, shared).forward(x))
+    K, x_PIB = columns(xp, W), planes(xp, x)
+    parts = _slices(J, -(-J // _PARTS)) if is_numpy_namespace(xp) else [slice(0, J)]
+    z = _each(xp, lambda s: Votes(xp, K[s, ...], x_PIB, cosine=False).mean(share), parts)
+    return Routing(c, xp.permute_dims(_join(xp, z, axis=0), (2, 0, 1)))
 
 
 def _route_together(
