@@ -53,7 +53,7 @@ strip_signature_backslash = True  # or a name such as W_ would be a reference to
 
 
 PUBLIC = ["functional", "models", "training", "datasets", "evaluation", "plotting"]
-PUBLIC += ["verification", "testing"]
+PUBLIC += ["verification", "testing", "bench"]
 """Modules of which the reference lists every name."""
 
 
