@@ -8,7 +8,6 @@ are never held.
 """
 
 import functools
-import itertools
 import operator
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
@@ -280,17 +279,15 @@ class Fan:
         xp = self._xp
         pairs = [(planes(xp, x), self._batch_last(z)) for x, z in terms]
 
-        def sums(s: slice) -> list[Array]:
-            return [
+        def sums(s: slice) -> Array:
+            parts = [
                 total(self._weighted(x, s, p) @ z[s, ...].mT for x, z in pairs)
                 for p in self._planes
             ]
+            return xp.concat(parts, axis=1)
 
-        rows = [
-            xp.reshape(part, (-1, part.shape[-1]))
-            for part in itertools.chain.from_iterable(self._map(sums, self._few))
-        ]
-        return xp.permute_dims(xp.reshape(xp.concat(rows), self._K.shape), (2, 0, 3, 1))
+        K = xp.reshape(xp.concat(self._map(sums, self._few)), self._K.shape)
+        return xp.permute_dims(K, (2, 0, 3, 1))
 
     def _weighted(self, x_PIB: Array, s: slice, p: slice) -> Array:
         """c_ij x_i of some j, in some planes, as (j, p·I, B)."""
@@ -299,7 +296,7 @@ class Fan:
     def _batch_last(self, z: Array) -> Array:
         return _in_order(self._xp, self._xp.permute_dims(z, (1, 2, 0)))
 
-    def _map(self, function: Callable[[slice], Any], blocks: list[slice]) -> list[Any]:
+    def _map(self, function: Callable[[slice], Array], blocks: list[slice]) -> list[Array]:
         return map_blocks(function, blocks, parallel=is_numpy_namespace(self._xp))
 
 

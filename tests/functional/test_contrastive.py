@@ -14,6 +14,7 @@ from capsnp.errors import (
     OptionError,
     ShapeError,
 )
+from capsnp.functional import _coupling
 from capsnp.functional.contrastive import cd_gradient, decoder_gradient, expert_gradient, mix
 from capsnp.functional.routing import forward, reverse, route
 from capsnp.functional.squash import squash
@@ -407,3 +408,27 @@ def test_known_sums_of_another_shape_are_refused(rng):
     expected = r"z: expected shape \(B, J, D\) with D = 5 to match x \(4, 6, 3\) and W"
     with pytest.raises(ShapeError, match=expected):
         cd_gradient(x, W, c, rng.normal(size=(4, 2, 4)))
+
+
+@pytest.mark.parametrize("shape", [(7, 6, 3, 5, 4), (5, 3, 6, 4, 5)], ids=["J < I", "J > I"])
+@pytest.mark.parametrize("numbers", [1, 50, 90, 300])
+def test_blocks_of_capsules_and_planes_change_nothing(rng, monkeypatch, shape, numbers):
+    """Several capsules in a block whose planes are cut as well, and every other cut."""
+    B, I, J, D, P = shape
+    x, W = 0.3 * rng.normal(size=(B, I, P)), rng.normal(size=(I, J, D, P))
+    c = rng.uniform(size=(B, I, J))
+    h, U, e = rng.normal(size=(B, I, P)), W.transpose(1, 0, 3, 2), c.transpose(0, 2, 1)
+    y = rng.normal(size=(B, J, D))
+
+    def found():
+        return (
+            forward(x, W, c),
+            reverse(y, W, c),
+            cd_gradient(x, W, c, steps=2),
+            decoder_gradient(y, h, U, e),
+        )
+
+    whole = found()
+    monkeypatch.setattr(_coupling, "_HOST_NUMBERS", numbers)
+    for cut, expected in zip(found(), whole, strict=True):
+        np.testing.assert_allclose(cut, expected, rtol=1e-11, atol=1e-13)
