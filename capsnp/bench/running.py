@@ -156,7 +156,7 @@ def plan(
     OptionError
         If something is unknown or out of range.
     BackendError
-        If the backend is not installed.
+        If the backend is not installed, or cannot use the device.
     """
     chosen = tuple(dict.fromkeys(works))
     _expect_known("work", chosen, (*WORKS, "all"))
@@ -170,6 +170,7 @@ def plan(
     library = get_backend(backend)
     if device is not None:
         library = dataclasses.replace(library, device=device)
+        _expect_device(library)
     return Plan(
         WORKS if "all" in chosen else chosen,
         partners,
@@ -178,6 +179,18 @@ def plan(
         dtype,
         repeat or found.rounds,
     )
+
+
+def _expect_device(library: Backend) -> None:
+    if library.name == "numpy":
+        raise OptionError(f"device: expected none with numpy, got {library.device!r}")
+    try:
+        library.asarray([0.0])
+    except Exception as error:  # noqa: BLE001  each library raises its own
+        reason = " ".join(str(error).split())
+        raise BackendError(
+            f"device: {library.name} cannot use {library.device!r}: {reason}"
+        ) from None
 
 
 def run(

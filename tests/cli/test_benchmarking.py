@@ -5,6 +5,8 @@ import sys
 
 import pytest
 
+from .conftest import expect_one_line
+
 pytest.importorskip("torch")
 
 
@@ -59,6 +61,7 @@ def test_without_pytorch_its_rows_are_left_out_in_one_line(monkeypatch, capsnp):
         (("--against", "abacus"), "against: expected one of torch"),
         (("--sizes", "huge"), "sizes: expected one of small, paper, large"),
         (("--backend", "abacus"), "backend: expected one of"),
+        (("--device", "cuda", "--backend", "numpy"), "device: expected none with numpy"),
         (("--dtype", "float16"), "dtype: expected"),
         (("--repeat", "0"), "--repeat"),
         (("--json", "no/such/times.json"), "expected a folder that is there"),
@@ -76,6 +79,11 @@ def test_bad_usage_is_one_line(capsnp, tmp_path, monkeypatch, options, message):
     assert message in result.stderr
     assert result.stderr.count("\n") == 1
     assert not list(tmp_path.iterdir())
+
+
+def test_a_device_that_is_not_there(capsnp):
+    result = capsnp("bench", "--backend", "torch", "--device", "nowhere")
+    expect_one_line(result, 1, "device: torch cannot use 'nowhere'")
 
 
 def test_memory_and_pipeline(tmp_path, capsnp):
