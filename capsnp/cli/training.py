@@ -61,7 +61,7 @@ def reproduce(
     chosen = layers(config, options, assignments)
     folder = out or default_folder(*chosen)
     again = ["capsnp", "reproduce", "--out", str(folder), "--resume", *_data_dir(data_dir)]
-    with _resumable(again):
+    with _resumable(folder, again):
         opened = open_run(folder, *chosen, data_dir=data_dir, resume=resume, quiet=quiet, say=note)
         finish(opened)
     typer.echo(f"{folder / 'index.html'}")
@@ -97,7 +97,7 @@ def train(
         feature_dtype=feature_dtype,
     )
     chosen = layers(config, options, assignments)
-    with _resumable(["capsnp", "train", stage, str(folder), *_data_dir(data_dir)]):
+    with _resumable(folder, ["capsnp", "train", stage, str(folder), *_data_dir(data_dir)]):
         opened = open_run(
             folder,
             *chosen,
@@ -116,9 +116,11 @@ def _data_dir(data_dir: Path | None) -> list[str]:
 
 
 @contextlib.contextmanager
-def _resumable(command: list[str]) -> Iterator[None]:
-    """Turn Ctrl-C into the command that goes on."""
+def _resumable(folder: Path, command: list[str]) -> Iterator[None]:
+    """Turn Ctrl-C into the command that goes on, once the folder keeps the settings of the run."""
     try:
         yield
     except KeyboardInterrupt:
+        if not (folder / "config.toml").exists():
+            raise
         raise Stopped(f"stopped; go on with: {shlex.join(command)}") from None

@@ -91,6 +91,19 @@ def test_ctrl_c_says_how_to_go_on(uninterrupted, child, capsnp, tiny, tmp_path):
     assert same_result(folder, uninterrupted)
 
 
+@pytest.mark.parametrize("command", [("reproduce", "--out"), ("train", "autoencoder")])
+def test_ctrl_c_before_the_run_has_begun_offers_no_way_to_go_on(
+    command, capsnp, tmp_path, monkeypatch
+):
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("capsnp.reproduce.pipeline.load", interrupted)
+    result = capsnp(*command, tmp_path / "run", "--seed", "3")
+    assert (result.exit_code, result.stderr) == (130, "capsnp: stopped\n")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_second_process_is_locked_out(child, capsnp, tiny, tmp_path):
     folder = tmp_path / "run"
     long = options("autoencoder.n_steps=100000")
