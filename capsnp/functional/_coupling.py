@@ -8,6 +8,7 @@ are never held.
 """
 
 import functools
+import itertools
 import operator
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
@@ -22,8 +23,12 @@ from capsnp.functional._checks import expect_ndim, expect_shape, floating
 _DEVICE_NUMBERS = 2**26
 """Numbers in the largest array of a block on a device: 256 MB in float32."""
 
-_HOST_NUMBERS = 2**16
-"""Numbers in planes of a block on a host, where they stay in the cache: 256 KB in float32."""
+_HOST_NUMBERS = 2**17
+"""Numbers in a plane of a block on a host: 512 KB in float32."""
+
+_HOST_PLANES = 2**19
+"""Numbers in the planes that go through one operation on a host: fewer stay in a nearer cache, but
+the threads, which take turns at starting operations, then wait for each other."""
 
 _MIN_EXAMPLES = 16
 """A block is not cut to fewer examples: narrower matrix products cost more."""
@@ -219,6 +224,10 @@ class ExampleCoupling:
         return xp.concat([xp.concat(row, axis=2) for row in blocks], axis=1)
 
 
+Block = tuple[slice, Array]
+"""Of output capsules, with their weights as columns."""
+
+
 class Fan:
     """Many capsules i on one side, a few j on the other.
 
@@ -237,25 +246,28 @@ class Fan:
 
     def __init__(self, xp: Any, W: Array, c: Array) -> None:
         self._xp = xp
-        self._K = columns(xp, W)
         self._c = _in_order(xp, xp.permute_dims(c, (2, 1, 0)))
-        J, P, I, _ = self._K.shape
+        I, J, D, P = W.shape
+        self._shape = (J, P, I, D)
         plane = I * c.shape[0]
         few = outputs_at_a_time(xp, plane, P)
-        self._few = slices(J, few)
         self._planes = slices(P, planes_at_a_time(xp, P, min(few, J) * plane))
+        blocks = slices(J, few)
+        weights = self._map(lambda s: columns(xp, W[:, s, ...]), blocks)
+        self._few = list(zip(blocks, weights, strict=True))
 
     def gather(self, x: Array) -> Array:
         """z_j = Σ_i c_ij W_ij x_i: (B, I, P) to (B, J, D)."""
         xp = self._xp
         x_PIB = planes(xp, x)
 
-        def sums(s: slice) -> Array:
+        def sums(block: Block) -> Array:
+            s, K = block
             return total(
-                flat(xp, self._K[s, p, ...]).mT @ self._weighted(x_PIB, s, p) for p in self._planes
+                flat(xp, K[:, p, ...]).mT @ self._weighted(x_PIB, s, p) for p in self._planes
             )
 
-        return xp.permute_dims(xp.concat(self._map(sums, self._few)), (2, 0, 1))
+        return xp.permute_dims(join(xp, self._map(sums, self._few)), (2, 0, 1))
 
     def spread(self, z: Array) -> Array:
         """Σ_j c_ij W_ijᵀ z_j: (B, J, D) to (B, I, P)."""
@@ -266,27 +278,28 @@ class Fan:
             return total(
                 sum_over(
                     xp,
-                    operator.imul(self._K[s, p, ...] @ z_JDB[s, ...], self._c[s, None, ...]),
+                    operator.imul(K[:, p, ...] @ z_JDB[s, ...], self._c[s, None, ...]),
                     axis=0,
                 )
-                for s in self._few
+                for s, K in self._few
             )
 
-        return xp.permute_dims(xp.concat(self._map(sums, self._planes)), (2, 1, 0))
+        return xp.permute_dims(join(xp, self._map(sums, self._planes)), (2, 1, 0))
 
     def products(self, terms: Sequence[tuple[Array, Array]]) -> Array:
         """Σ_b c_ij z_j x_iᵀ of every term (x, z), added: (I, J, D, P)."""
         xp = self._xp
         pairs = [(planes(xp, x), self._batch_last(z)) for x, z in terms]
 
-        def sums(s: slice) -> Array:
+        def sums(block: Block) -> Array:
+            s, _ = block
             parts = [
                 total(self._weighted(x, s, p) @ z[s, ...].mT for x, z in pairs)
                 for p in self._planes
             ]
-            return xp.concat(parts, axis=1)
+            return parts[0] if len(parts) == 1 else xp.concat(parts, axis=1)
 
-        K = xp.reshape(xp.concat(self._map(sums, self._few)), self._K.shape)
+        K = xp.reshape(join(xp, self._map(sums, self._few)), self._shape)
         return xp.permute_dims(K, (2, 0, 3, 1))
 
     def _weighted(self, x_PIB: Array, s: slice, p: slice) -> Array:
@@ -296,7 +309,7 @@ class Fan:
     def _batch_last(self, z: Array) -> Array:
         return _in_order(self._xp, self._xp.permute_dims(z, (1, 2, 0)))
 
-    def _map(self, function: Callable[[slice], Array], blocks: list[slice]) -> list[Array]:
+    def _map(self, function: Callable[[Any], Array], blocks: Iterable[Any]) -> list[Array]:
         return map_blocks(function, blocks, parallel=is_numpy_namespace(self._xp))
 
 
@@ -311,7 +324,7 @@ def outputs_at_a_time(xp: Any, plane: int, planes: int) -> int:
 def planes_at_a_time(xp: Any, planes: int, plane: int) -> int:
     """Planes in a block, each with so many numbers: what the cache holds, all on a device."""
     if is_numpy_namespace(xp):
-        return min(planes, max(1, _HOST_NUMBERS // max(plane, 1)))
+        return min(planes, max(1, _HOST_PLANES // max(plane, 1)))
     return planes
 
 
@@ -332,6 +345,23 @@ def flat(xp: Any, array: Array) -> Array:
 def total(parts: Iterable[Array]) -> Array:
     """The sum of new arrays of one shape, in the first."""
     return functools.reduce(operator.iadd, parts)
+
+
+def join(xp: Any, parts: Sequence[Array]) -> Array:
+    """Parts one after the other along their first axis, copied on a host's threads."""
+    if len(parts) == 1:
+        return parts[0]
+    if not is_numpy_namespace(xp):
+        return xp.concat(parts, axis=0)
+    stops = list(itertools.accumulate(part.shape[0] for part in parts))
+    whole = xp.empty((stops[-1], *parts[0].shape[1:]), dtype=parts[0].dtype)
+
+    def copy(place: tuple[Array, int]) -> None:
+        part, stop = place
+        whole[stop - part.shape[0] : stop, ...] = part
+
+    map_blocks(copy, zip(parts, stops, strict=True), parallel=True)
+    return whole
 
 
 def sum_over(xp: Any, array: Array, axis: int) -> Array:

@@ -27,6 +27,7 @@ from capsnp.functional._coupling import (
     expect_coefficients,
     expect_layer,
     expect_weights,
+    join,
     outputs_at_a_time,
     planes,
     planes_at_a_time,
@@ -182,7 +183,6 @@ def route(
         expect_count("block_size", block_size)
     if iterations == 1 or x.shape[0] == 0:
         return _uniform(xp, x, W, normalize)
-    K = columns(xp, W)
     groups, examples = _blocks(xp, x, W, normalize, block_size)
     c_parts, z_parts = [], []
     for rows in examples:
@@ -190,13 +190,14 @@ def route(
 
         def routed(group: list[slice], x_PIB: Array = x_PIB) -> tuple[Array, Array]:
             def votes(s: slice) -> Votes:
-                return Votes(xp, K[s, ...], x_PIB, cosine=agreement == "cosine")
+                K = columns(xp, W[:, s, ...])
+                return Votes(xp, K, x_PIB, cosine=agreement == "cosine")
 
             return _route_together(xp, _each(xp, votes, group), iterations, normalize)
 
         c_some, z_some = zip(*_each(xp, routed, groups), strict=True)
-        c_parts.append(_join(xp, c_some, axis=0))
-        z_parts.append(_join(xp, z_some, axis=0))
+        c_parts.append(join(xp, c_some))
+        z_parts.append(join(xp, z_some))
     c_JIB, z_JDB = _join(xp, c_parts, axis=2), _join(xp, z_parts, axis=2)
     return Routing(xp.permute_dims(c_JIB, (2, 1, 0)), xp.permute_dims(z_JDB, (2, 0, 1)))
 
@@ -300,10 +301,14 @@ def _uniform(xp: Any, x: Array, W: Array, normalize: Normalize) -> Routing:
     I, J, _, _ = W.shape
     share = 1.0 / (I if normalize == "inputs" else J)
     c = xp.full((B, I, J), share, dtype=x.dtype, device=device(x))
-    K, x_PIB = columns(xp, W), planes(xp, x)
+    x_PIB = planes(xp, x)
     parts = _slices(J, -(-J // _PARTS)) if is_numpy_namespace(xp) else [slice(0, J)]
-    z = _each(xp, lambda s: Votes(xp, K[s, ...], x_PIB, cosine=False).mean(share), parts)
-    return Routing(c, xp.permute_dims(_join(xp, z, axis=0), (2, 0, 1)))
+    z = _each(
+        xp,
+        lambda s: Votes(xp, columns(xp, W[:, s, ...]), x_PIB, cosine=False).mean(share),
+        parts,
+    )
+    return Routing(c, xp.permute_dims(join(xp, z), (2, 0, 1)))
 
 
 def _route_together(
@@ -321,7 +326,7 @@ def _route_together(
         else:
             c = _softmax_over_outputs(xp, logits)
         z = _each(xp, lambda part, c: part.weigh(c), votes, c)
-    return _join(xp, c, axis=0), _join(xp, z, axis=0)
+    return join(xp, c), join(xp, z)
 
 
 def _softmax_over_outputs(xp: Any, logits: list[Array]) -> list[Array]:

@@ -341,8 +341,8 @@ ROUTING_MUTANTS = (
     Mutant(
         "reverse pass without coefficients",
         COUPLING,
-        "operator.imul(self._K[s, p, ...] @ z_JDB[s, ...], self._c[s, None, ...]),",
-        "self._K[s, p, ...] @ z_JDB[s, ...],",
+        "operator.imul(K[:, p, ...] @ z_JDB[s, ...], self._c[s, None, ...]),",
+        "K[:, p, ...] @ z_JDB[s, ...],",
         "reverse_is_adjoint",
     ),
     Mutant(
