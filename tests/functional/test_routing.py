@@ -334,6 +334,21 @@ def test_cosine_coefficients_do_not_see_the_size_of_vectors(
     np.testing.assert_allclose(to_host(scaled.z) / size, expected / size, **TOLERANCE[dtype])
 
 
+@pytest.mark.parametrize(("dtype", "far"), [("float32", 2.0**120), ("float64", 2.0**1015)])
+def test_cosine_coefficients_do_not_see_the_size_of_any_one_capsule(
+    rng, from_host, to_host, dtype, far
+):
+    """A short one beside a long one that predicts along the same direction."""
+    x, W = (np.abs(a) + 0.5 for a in layer(rng, SIZES[0], dtype))
+    x[:, 1], W[1] = x[:, 0], W[0]
+    for short_x, short_W in ((1 / far, 1.0), (1.0, 1 / far)):
+        one_x, one_W = x.copy(), W.copy()
+        one_x[:, 1] *= x.dtype.type(short_x)
+        one_W[1] *= x.dtype.type(short_W)
+        got = to_host(route(from_host(one_x), from_host(one_W), iterations=2).c)
+        np.testing.assert_allclose(got[:, 1], got[:, 0], rtol=2e-6)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_each_vector_is_brought_to_a_size_of_one_without_rounding(library, rng, dtype):
     info = np.finfo(dtype)
@@ -389,14 +404,15 @@ def test_opposed_predictions_agree_with_nothing():
 
 def test_predictions_that_cancel_agree_with_nothing(rng):
     """W_ij x_i = 0 exactly, while x_i·(W_ijᵀ z_j) is rounding noise: no cosine comes of it."""
-    a, b = rng.integers(1, 99, size=(2, 16)).astype("float64")
-    blind = np.stack([a, b, a + b], axis=-1)
-    x = np.stack([[1.0, 1.0, -1.0], rng.normal(size=3), rng.normal(size=3)])[None]
-    W = np.stack([blind, rng.normal(size=(16, 3)), rng.normal(size=(16, 3))])[:, None]
-    np.testing.assert_array_equal(predictions(x, W)[0, 0, 0], 0.0)
-    c, _ = route(x, W, iterations=2)
-    c_loops, _ = route_by_loops(x, W, 2, "cosine", "inputs")
-    np.testing.assert_allclose(c, c_loops, rtol=1e-12)
+    for _ in range(20):  # the noise may happen to be zero
+        a, b = rng.integers(1, 99, size=(2, 16)).astype("float64")
+        blind = np.stack([a, b, a + b], axis=-1)
+        x = np.stack([[1.0, 1.0, -1.0], rng.normal(size=3), rng.normal(size=3)])[None]
+        W = np.stack([blind, rng.normal(size=(16, 3)), rng.normal(size=(16, 3))])[:, None]
+        np.testing.assert_array_equal(predictions(x, W)[0, 0, 0], 0.0)
+        c, _ = route(x, W, iterations=2)
+        c_loops, _ = route_by_loops(x, W, 2, "cosine", "inputs")
+        np.testing.assert_allclose(c, c_loops, rtol=1e-12)
 
 
 def test_large_logits_do_not_overflow():
