@@ -39,7 +39,7 @@ def scaling_plot(
     matplotlib.figure.Figure
         A panel for each axis, with the slopes at the upper end.
     """
-    width, height, left, between = 330, 280, 76, 70
+    width, height, left, between = 330, 280, 94, 76
     top = header_height(title) + 8
     whole = left + len(growths) * width + (len(growths) - 1) * between + 30
     figure = page(whole, top + height + 54, title)
@@ -47,7 +47,7 @@ def scaling_plot(
     for n, growth in enumerate(growths):
         axes = axes_at(figure, left + n * (width + between), top, width, height)
         _draw(axes, growth)
-        axes.set_ylim(min(every) / 1.5, max(every) * 1.5)
+        axes.set_ylim(min(every) / 1.5, max(every) * 10)  # the legend stands above
         if n == 0:
             axes.set_ylabel("time of a step")
     return figure

@@ -86,6 +86,22 @@ def test_a_device_that_is_not_there(capsnp):
     expect_one_line(result, 1, "device: torch cannot use 'nowhere'")
 
 
+def test_scaling_with_plot_and_page(tmp_path, capsnp):
+    file, picture, page = (tmp_path / name for name in ("a.json", "a.png", "a.md"))
+    options = ("--sizes", "small", "--repeat", 1, "--against", "torch", "--quiet")
+    result = capsnp(
+        "bench", "scaling", *options, "--json", file, "--plot", picture, "--report", page
+    )
+    assert result.exit_code == 0, result.output
+    for axis, growth in zip("BIJ", json.loads(file.read_text())["scaling"], strict=True):
+        assert growth["axis"] == axis
+        assert len(growth["values"]) == 6
+        assert set(growth["slopes"]) == {"capsnp", "torch", "floor"}
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert "![Time against size](a.png)" in page.read_text()
+    assert "capsnp bench scaling --against torch --sizes small" in page.read_text()
+
+
 def test_memory_and_pipeline(tmp_path, capsnp):
     file, page = tmp_path / "a.json", tmp_path / "a.md"
     options = ("--sizes", "small", "--repeat", 1, "--against", "torch", "--quiet")
