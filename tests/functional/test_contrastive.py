@@ -403,6 +403,12 @@ def test_known_sums_change_nothing(rng, from_host, to_host, normalize):
     np.testing.assert_allclose(found, to_host(cd_gradient(x, W, c, steps=2)), rtol=1e-10)
 
 
+def test_known_sums_are_not_found_again(rng):
+    """Sums of zero, whatever x: no data term, and capsules that rebuild nothing."""
+    x, W, c = layer(rng, SIZES[0], shared=True)
+    np.testing.assert_array_equal(cd_gradient(x, W, c, np.zeros((3, 4, 3))), 0.0)
+
+
 def test_known_sums_of_another_shape_are_refused(rng):
     x, W, c = rng.normal(size=(4, 6, 3)), rng.normal(size=(6, 2, 5, 3)), np.full((6, 2), 0.5)
     expected = r"z: expected shape \(B, J, D\) with D = 5 to match x \(4, 6, 3\) and W"
