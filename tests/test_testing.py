@@ -347,13 +347,13 @@ def test_the_textbook_formula_passes_where_lengths_may_round_to_one():
         (lambda x: 1.001 * F.unsquash(x), r"inverse\(squash\(z\)\) is not z"),
         (lambda x: (1 + 1e-9) * F.unsquash(x), r"inverse\(squash\(z\)\) is not z"),
         (
-            lambda x: np.where(polar(x)[0] < 1e-9, 0.5, 1.0) * F.unsquash(x),
-            r"squash\(inverse\(x\)\) is not x",
+            lambda x: np.where(polar(x)[0] < 1e-4, 0.5, 1.0) * F.unsquash(x),
+            r"squash\(inverse\(x\)\) is not x|inverse\(squash\(z\)\) is not z",
         ),
     ],
 )
 def test_wrong_inverses_are_caught(inverse, message):
-    fails(message, check_squash, F.squash, inverse, examples=1000)  # small ones are rare
+    fails(message, check_squash, F.squash, inverse)
 
 
 def test_a_derivative_that_divides_by_the_zero_length_is_caught():
