@@ -69,9 +69,10 @@ def test_control_groups_of_both_versions(proc, tmp_path, monkeypatch, line, fold
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what a process holds")
 def test_an_array_is_held():
+    memory.give_back()
     before = memory.resident()
-    array = np.ones(4_000_000)
+    array = np.ones(20_000_000)  # so large that the C library asks the system for each one anew
     assert memory.resident() - before == pytest.approx(array.nbytes, rel=0.2)
     del array
     memory.give_back()
-    assert memory.resident() - before < 10_000_000
+    assert memory.resident() - before < 40_000_000
