@@ -311,7 +311,6 @@ def _mix(
     xp: Any, layer: Coupling, x: Array, steps: int, gate: Array | None, z: Array | None = None
 ) -> Mixing:
     z = layer.forward(x) if z is None else z
-    z_model = z
     x_out = x_out_model = gated(xp, squash(z), gate)
     for _ in range(steps):
         x_in = squash(layer.reverse(x_out_model))

@@ -66,7 +66,7 @@ def im2col(images: Array, kernel: Pair, stride: Pair = 1, *, padding: Pair = 0) 
     ph, pw = _pair("padding", padding, 0)
     out_h, out_w = _patches("images", images.shape, (kh, kw), (sh, sw), (ph, pw))
     if ph or pw:
-        images = pad(images, ((0, 0), (ph, ph), (pw, pw), (0, 0)), xp=xp)
+        images = pad(images, ((0, 0), (ph, ph), (pw, pw), (0, 0)))
     # first along x, (N, H, W_out, kw C), then along y: long runs of numbers to copy
     rows = [images[:, :, _every(u, sw, out_w), :] for u in range(kw)]
     wide = xp.concat(rows, axis=3)
@@ -306,6 +306,7 @@ def conv2d_weight_gradient(
     """
     xp = floating(gradient=gradient, images=images)
     expect_ndim("gradient", gradient, 4, "(N, H_out, W_out, C_out)")
+    kernel = _pair("kernel", kernel, 1)
     columns = im2col(images, kernel, stride, padding=padding)
     expect_shape(
         "gradient",
@@ -315,8 +316,7 @@ def conv2d_weight_gradient(
         because=f"to match images {tuple(images.shape)}",
     )
     flat = xp.matmul(_rows(xp, columns).mT, _rows(xp, gradient))
-    kh, kw = _pair("kernel", kernel, 1)
-    return xp.reshape(flat, (kh, kw, images.shape[3], gradient.shape[3]))
+    return xp.reshape(flat, (*kernel, images.shape[3], gradient.shape[3]))
 
 
 def conv2d_bias_gradient(gradient: Array) -> Array:

@@ -18,7 +18,7 @@ What is computed once, such as ``from_images(x)``, serves several of these produ
 
 import math
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from array_api_compat import device
 from array_api_extra import pad
@@ -221,7 +221,7 @@ class Fourier:
         xp = floating(images=images)
         _expect_images(images, self.size)
         s, (rows, columns), (n, _, _, channels) = self.stride, self._grid, images.shape
-        whole = _fit(xp, images, (1, 2), (s * rows, s * columns))
+        whole = _fit(images, (1, 2), (s * rows, s * columns))
         phases = xp.reshape(whole, (n, rows, s, columns, s, channels))
         pixels = xp.reshape(xp.permute_dims(phases, (1, 3, 0, 2, 4, 5)), (rows * columns, -1))
         return xp.reshape(xp.matmul(self.images_map, pixels), (-1, n, s * s * channels))
@@ -234,12 +234,12 @@ class Fourier:
         whole = xp.reshape(
             xp.permute_dims(phases, (2, 0, 3, 1, 4, 5)), (n, s * rows, s * columns, k // s**2)
         )
-        return _fit(xp, whole, (1, 2), self.size)
+        return _fit(whole, (1, 2), self.size)
 
     def from_weight(self, weight: Array) -> Array:
         xp = floating(weight=weight)
         s, t, (_, _, inputs, outputs) = self.stride, self._taps, weight.shape
-        whole = _fit(xp, weight, (0, 1), (s * t, s * t))
+        whole = _fit(weight, (0, 1), (s * t, s * t))
         phases = xp.permute_dims(
             xp.reshape(whole, (t, s, t, s, inputs, outputs)), (0, 2, 1, 3, 4, 5)
         )
@@ -254,7 +254,7 @@ class Fourier:
         whole = xp.reshape(
             xp.permute_dims(phases, (0, 2, 1, 3, 4, 5)), (s * t, s * t, k // s**2, outputs)
         )
-        return _fit(xp, whole, (0, 1), (self.kernel, self.kernel))
+        return _fit(whole, (0, 1), (self.kernel, self.kernel))
 
     def from_codes(self, codes: Array) -> Array:
         xp = floating(codes=codes)
@@ -310,7 +310,7 @@ def _fourier_maps(grid: Size, taps: int, codes: Size) -> tuple[list, list, list]
     return A, G, C
 
 
-def _fit(xp: Any, array: Array, axes: Size, size: Size) -> Array:
+def _fit(array: Array, axes: Size, size: Size) -> Array:
     """Cropped or filled with zeros at the end of two axes."""
     for axis, wanted in zip(axes, size, strict=True):
         have = array.shape[axis]
@@ -319,7 +319,7 @@ def _fit(xp: Any, array: Array, axes: Size, size: Size) -> Array:
         elif have < wanted:
             widths = [(0, 0)] * array.ndim
             widths[axis] = (0, wanted - have)
-            array = pad(array, widths, xp=xp)
+            array = pad(array, widths)
     return array
 
 

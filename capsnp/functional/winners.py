@@ -38,5 +38,5 @@ def winners(score: Array, k: int | Array, /) -> Array:
     if isinstance(k, int) and not 0 <= k <= score.shape[-1]:
         raise OptionError(f"k: expected 0 to {score.shape[-1]}, got {k}")
     order = xp.argsort(score, axis=-1, descending=True, stable=True)
-    rank = xp.argsort(order, axis=-1, stable=True)
+    rank = xp.argsort(order, axis=-1)
     return xp.astype(rank < k, score.dtype)

@@ -498,6 +498,7 @@ SMALL = "expected height and width with padding of at least the kernel (3, 2), g
         (conv2d_input_gradient, {"stride": 0}, OptionError, f"stride: {COUNT} 1, got 0"),
         (conv2d_input_gradient, {"padding": -1}, OptionError, f"padding: {COUNT} 0, got -1"),
         (conv2d_input_gradient, {"size": (2, 7)}, ShapeError, f"size: {SMALL}"),
+        (conv2d_weight_gradient, {"kernel": 0}, OptionError, f"kernel: {COUNT} 1, got 0"),
         (conv2d_transpose, {"stride": 0}, OptionError, f"stride: {COUNT} 1, got 0"),
         (conv2d_transpose, {"padding": -1}, OptionError, f"padding: {COUNT} 0, got -1"),
         (conv2d_transpose, {"output_padding": -1}, OptionError, f"output_padding: {COUNT} 0, got"),

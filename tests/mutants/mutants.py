@@ -743,9 +743,9 @@ LAYER_MUTANTS = (
     Mutant(
         "weight gradient flattened in another order than the weight",
         CONVOLUTION,
-        "return xp.reshape(flat, (kh, kw, images.shape[3], gradient.shape[3]))",
+        "return xp.reshape(flat, (*kernel, images.shape[3], gradient.shape[3]))",
         "return xp.permute_dims("
-        "xp.reshape(flat, (kw, kh, images.shape[3], gradient.shape[3])), (1, 0, 2, 3))",
+        "xp.reshape(flat, (*kernel[::-1], images.shape[3], gradient.shape[3])), (1, 0, 2, 3))",
         "conv2d_weight_gradient_by_complex_step",
     ),
     Mutant(
