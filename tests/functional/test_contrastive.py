@@ -436,5 +436,6 @@ def test_blocks_of_capsules_and_planes_change_nothing(rng, monkeypatch, shape, n
 
     whole = found()
     monkeypatch.setattr(_coupling, "_HOST_NUMBERS", numbers)
+    monkeypatch.setattr(_coupling, "_HOST_PLANES", numbers)
     for cut, expected in zip(found(), whole, strict=True):
         np.testing.assert_allclose(cut, expected, rtol=1e-11, atol=1e-13)

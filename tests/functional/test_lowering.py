@@ -110,6 +110,11 @@ def test_fourier_needs_a_fifth_of_the_products():
         ((28, 28), 9, 1, 1, Im2col),  # one channel: nothing to multiply per frequency
         ((20, 20), 4, 2, 128, Im2col),  # two taps: nothing to save
         ((80, 80), 9, 2, 128, Im2col),  # too large for full Fourier matrices
+        ((39, 39), 9, 2, 128, Fourier),  # LARGEST_FOURIER pixels, 20 by 20
+        ((41, 39), 9, 2, 128, Im2col),
+        ((39, 41), 9, 2, 128, Im2col),
+        ((41, 41), 9, 2, 128, Im2col),
+        ((20, 20), 5, 2, 16, Fourier),  # three taps and 16 channels are enough
     ],
 )
 def test_the_cheaper_way_is_chosen(size, kernel, stride, channels, expected):

@@ -235,6 +235,7 @@ def test_default_blocks_change_nothing(rng, monkeypatch, agreement, normalize):
     options = {"agreement": agreement, "normalize": normalize}
     whole = route(x, W, **options)
     monkeypatch.setattr(_coupling, "_HOST_NUMBERS", 15)
+    monkeypatch.setattr(_coupling, "_HOST_PLANES", 15)
     monkeypatch.setattr(_coupling, "_MIN_EXAMPLES", 2)
     monkeypatch.setattr(_agreement, "_PREDICTIONS", 40)
     c, z = route(x, W, **options)
@@ -413,6 +414,19 @@ def test_predictions_that_cancel_agree_with_nothing(rng):
         c, _ = route(x, W, iterations=2)
         c_loops, _ = route_by_loops(x, W, 2, "cosine", "inputs")
         np.testing.assert_allclose(c, c_loops, rtol=1e-12)
+
+
+def test_predictions_lost_to_rounding_still_agree_by_a_cosine(rng, from_host, to_host):
+    """W_ij x_i cancels but for rounding noise, which no agreement above 1 may come of."""
+    a, b = rng.normal(size=(2, 5, 16))
+    blind = np.stack([a, b, -(a + b)], axis=-1)
+    W = np.stack([blind, np.zeros_like(blind), rng.normal(size=blind.shape)])
+    x = rng.normal(size=(100, 3, 3))
+    x[:, 0] = x[:, 0, :1]
+    c = to_host(route(from_host(x), from_host(W), iterations=2).c)
+    cosine = np.log(c[:, 0] / c[:, 1])  # the second input predicts zero, and agrees by 0
+    assert -1 - 1e-12 < np.min(cosine) < -0.9
+    assert 0.9 < np.max(cosine) < 1 + 1e-12
 
 
 def test_large_logits_do_not_overflow():
