@@ -1,6 +1,7 @@
 """Routing, the weighted sum (3) and its reverse against nested loops written from the paper."""
 
 import math
+import tracemalloc
 from itertools import product
 
 import hypothesis.strategies as st
@@ -257,6 +258,22 @@ def test_a_block_of_predictions_is_all_that_is_held(rng, monkeypatch, normalize)
     route(x, W, normalize=normalize)
     assert sum(sizes) == 128 * 96 * 40 * 8
     assert max(sizes) <= 2**19
+
+
+@pytest.mark.parametrize(("normalize", "B", "J"), [("inputs", 2, 16), ("outputs", 16, 2)])
+def test_smaller_blocks_hold_less_in_memory(rng, monkeypatch, normalize, B, J):
+    monkeypatch.setenv("CAPSNP_NUM_THREADS", "1")  # each thread holds a block
+    x, W = rng.normal(size=(B, 32, 4)), rng.normal(size=(32, J, 8, 4))
+
+    def peak(block_size):
+        tracemalloc.start()
+        route(x, W, normalize=normalize, block_size=block_size)
+        held = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        return held
+
+    peak(1), peak(16)  # what is made once for all calls
+    assert peak(1) < 0.4 * peak(16)
 
 
 @pytest.mark.parametrize("agreement", ["cosine", "dot"])
