@@ -30,6 +30,9 @@ _HOST_PLANES = 2**19
 """Numbers in the planes that go through one operation on a host: fewer stay in a nearer cache, but
 the threads, which take turns at starting operations, then wait for each other."""
 
+_COPIES = 4
+"""Parts, at least, in which an array is copied on a host's threads."""
+
 _MIN_EXAMPLES = 16
 """A block is not cut to fewer examples: narrower matrix products cost more."""
 
@@ -126,9 +129,7 @@ def weight_matrix(xp: Any, W: Array) -> Array:
 
 def planes(xp: Any, x: Array) -> Array:
     """Capsules (B, I, P) as contiguous planes (P, I, B), one for each of their dimensions."""
-    B, I, P = x.shape
-    flat = xp.reshape(xp.permute_dims(x, (2, 1, 0)), (-1,))  # a copy, unless it lies so already
-    return xp.reshape(flat, (P, I, B))
+    return in_order(xp, xp.permute_dims(x, (2, 1, 0)))
 
 
 def columns(xp: Any, W: Array) -> Array:
@@ -164,10 +165,10 @@ class SharedCoupling:
         xp = self._xp
         I, J, D, P = self._shape
         B = terms[0][0].shape[0]
-        products = [
-            xp.reshape(pull, (B, J * D)).mT @ xp.reshape(x, (B, I * P)) for x, pull in terms
-        ]
-        total = xp.reshape(self._scaled(sum(products[1:], products[0])), (J, D, I, P))
+        pulls = [xp.reshape(pull, (B, J * D)) for _, pull in terms]
+        inputs = [xp.reshape(x, (B, I * P)) for x, _ in terms]
+        product = xp.concat(pulls, axis=0).mT @ xp.concat(inputs, axis=0)
+        total = xp.reshape(self._scaled(product), (J, D, I, P))
         return xp.permute_dims(total, (2, 0, 1, 3))
 
     def gram(self) -> Array:
@@ -210,7 +211,7 @@ class ExampleCoupling:
         xp = self._xp
         I, J, D, P = self._W.shape
         B = self._c.shape[0]
-        c_IJB = _in_order(xp, xp.permute_dims(self._c, (1, 2, 0)))
+        c_IJB = in_order(xp, xp.permute_dims(self._c, (1, 2, 0)))
         W_JDIP = xp.reshape(xp.permute_dims(self._W, (1, 2, 0, 3)), (J, D, I * P))
         blocks: list[list[Array]] = [[] for _ in range(I)]
         for i in range(I):
@@ -246,7 +247,7 @@ class Fan:
 
     def __init__(self, xp: Any, W: Array, c: Array) -> None:
         self._xp = xp
-        self._c = _in_order(xp, xp.permute_dims(c, (2, 1, 0)))
+        self._c = in_order(xp, xp.permute_dims(c, (2, 1, 0)))
         I, J, D, P = W.shape
         self._shape = (J, P, I, D)
         plane = I * c.shape[0]
@@ -307,7 +308,7 @@ class Fan:
         return flat(self._xp, self._c[s, None, ...] * x_PIB[p, ...])
 
     def _batch_last(self, z: Array) -> Array:
-        return _in_order(self._xp, self._xp.permute_dims(z, (1, 2, 0)))
+        return in_order(self._xp, self._xp.permute_dims(z, (1, 2, 0)))
 
     def _map(self, function: Callable[[Any], Array], blocks: Iterable[Any]) -> list[Array]:
         return map_blocks(function, blocks, parallel=is_numpy_namespace(self._xp))
@@ -374,6 +375,16 @@ def _transposed(xp: Any, W: Array) -> Array:
     return xp.permute_dims(W, (1, 0, 3, 2))
 
 
-def _in_order(xp: Any, array: Array) -> Array:
-    """The array, copied unless it lies in order."""
-    return xp.reshape(xp.reshape(array, (-1,)), array.shape)
+def in_order(xp: Any, array: Array) -> Array:
+    """The array, copied unless it lies in order; on a host's threads."""
+    if not is_numpy_namespace(xp):
+        return xp.reshape(xp.reshape(array, (-1,)), array.shape)
+    if array.flags.c_contiguous:
+        return array
+    whole = xp.empty(array.shape, dtype=array.dtype)
+
+    def copy(s: slice) -> None:
+        whole[s, ...] = array[s, ...]
+
+    map_blocks(copy, slices(array.shape[0], max(1, array.shape[0] // _COPIES)), parallel=True)
+    return whole

@@ -264,8 +264,8 @@ def _output_lengths(xp: Any, x: Array, W: Array, c: Array) -> Polar:
             )
         c = xp.reshape(c, flat + tuple(c.shape[-2:]))
     z = forward(xp.reshape(x, flat + tuple(x.shape[-2:])), W, c)
-    at = polar(xp, z, 2)
-    return Polar(*(xp.reshape(part, (*lead, z.shape[1])) for part in at))
+    parts = xp.broadcast_arrays(*polar(xp, z, 2))
+    return Polar(*(xp.reshape(part, (*lead, z.shape[1])) for part in parts))
 
 
 def _log_square(xp: Any, at: Polar) -> Array:
