@@ -277,13 +277,13 @@ def _fourier_maps(grid: Size, taps: int, codes: Size) -> tuple[list, list, list]
     cosines = [math.cos(2.0 * math.pi * k / n) for k in range(n)]
     sines = [math.sin(2.0 * math.pi * k / n) for k in range(n)]
 
-    def waves(frequency: Size, extent: Size) -> tuple[list[float], list[float]]:
+    def waves(frequency: Size, extent: Size) -> list[tuple[float, float]]:
         angles = [
             (frequency[0] * y * width + frequency[1] * x * height) % n
             for y in range(extent[0])
             for x in range(extent[1])
         ]
-        return [cosines[a] for a in angles], [sines[a] for a in angles]
+        return [(cosines[a], sines[a]) for a in angles]
 
     A: list[list[float]] = []
     G: list[list[float]] = []
@@ -292,21 +292,18 @@ def _fourier_maps(grid: Size, taps: int, codes: Size) -> tuple[list, list, list]
         conjugate = (-frequency[0] % height, -frequency[1] % width)
         if conjugate < frequency:
             continue
-        (x_cos, x_sin), (w_cos, w_sin), (y_cos, y_sin) = (
-            waves(frequency, extent) for extent in (grid, (taps, taps), codes)
-        )
+        x, w, y = (waves(frequency, extent) for extent in (grid, (taps, taps), codes))
         if conjugate == frequency:
-            A.append(x_cos)
-            G.append(w_cos)
-            C.append([c / n for c in y_cos])
+            A.append([c for c, _ in x])
+            G.append([c for c, _ in w])
+            C.append([c / n for c, _ in y])
             continue
         # X = Σ x e^{-iθ} = a + ib, conjugate of W = Σ w e^{iθ} = c + id, y = (2/n) Re Σ XW̄ e^{iθ}
-        A += [x_cos, [-s for s in x_sin], [c - s for c, s in zip(x_cos, x_sin, strict=True)]]
-        G += [w_cos, w_sin, [c + s for c, s in zip(w_cos, w_sin, strict=True)]]
-        both = list(zip(y_cos, y_sin, strict=True))
-        C.append([2.0 / n * (c + s) for c, s in both])
-        C.append([2.0 / n * (s - c) for c, s in both])
-        C.append([-2.0 / n * s for s in y_sin])
+        A += [[c for c, _ in x], [-s for _, s in x], [c - s for c, s in x]]
+        G += [[c for c, _ in w], [s for _, s in w], [c + s for c, s in w]]
+        C.append([2.0 / n * (c + s) for c, s in y])
+        C.append([2.0 / n * (s - c) for c, s in y])
+        C.append([-2.0 / n * s for _, s in y])
     return A, G, C
 
 

@@ -304,7 +304,7 @@ def _expect_layer(
     """Raise `ShapeError` unless neurons and biases fit the weights (I, J)."""
     expect_ndim("w", w, 2, "(I, J)")
     because = f"to match w {tuple(w.shape)}"
-    size = dict(zip("IJ", w.shape, strict=True))
+    size = {"I": w.shape[0], "J": w.shape[1]}
     expect_min_ndim(name, neurons, 1, f"(..., {letter})")
     if neurons.shape[-1] != size[letter]:
         raise ShapeError(

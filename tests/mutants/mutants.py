@@ -551,8 +551,8 @@ GRADIENT_MUTANTS = (
     Mutant(
         "gradient not multiplied by c, all examples sharing it",
         COUPLING,
-        "total = xp.reshape(self._scaled(sum(products[1:], products[0])), (J, D, I, P))",
-        "total = xp.reshape(sum(products[1:], products[0]), (J, D, I, P))",
+        "total = xp.reshape(self._scaled(product), (J, D, I, P))",
+        "total = xp.reshape(product, (J, D, I, P))",
         "algorithm_1_by_loops",
     ),
     Mutant(
@@ -765,15 +765,15 @@ LAYER_MUTANTS = (
     Mutant(
         "Fourier: the conjugate of W forgotten",
         LOWERING,
-        "G += [w_cos, w_sin, [c + s for c, s in zip(w_cos, w_sin, strict=True)]]",
-        "G += [w_cos, [-s for s in w_sin], [c - s for c, s in zip(w_cos, w_sin, strict=True)]]",
+        "G += [[c for c, _ in w], [s for _, s in w], [c + s for c, s in w]]",
+        "G += [[c for c, _ in w], [-s for _, s in w], [c - s for c, s in w]]",
         "lowerings_by_loops",
     ),
     Mutant(
         "Fourier: pairs of conjugate frequencies counted once",
         LOWERING,
-        "C.append([2.0 / n * (c + s) for c, s in both])",
-        "C.append([1.0 / n * (c + s) for c, s in both])",
+        "C.append([2.0 / n * (c + s) for c, s in y])",
+        "C.append([1.0 / n * (c + s) for c, s in y])",
         "lowerings_by_loops",
     ),
     Mutant(
