@@ -188,6 +188,14 @@ def test_squash_stays_inside_the_unit_ball_however_long_z_is(library, rng, dtype
     assert np.all(np.isfinite(library.to_host(unsquash(x))))
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_squash_of_what_would_round_to_one_is_four_units_short_of_it(library, dtype):
+    info = np.finfo(dtype)
+    z = np.asarray([[info.max], [-1e30]], dtype=dtype)
+    got = library.to_host(squash(library.from_host(z)))
+    np.testing.assert_array_equal(got, [[1 - 2 * info.eps], [-1 + 2 * info.eps]])
+
+
 def test_equations_by_nested_loops(library, rng):
     z = rng.standard_normal((2, 3, 4))
     x = np.zeros_like(z)
