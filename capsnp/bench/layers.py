@@ -139,7 +139,7 @@ def decoder_data(sizes: LayerSizes, dtype: str) -> tuple[np.ndarray, ...]:
     s = sizes
     y = squashed(_normal(2, (s.batch, s.n_out, s.dim_out), dtype))
     h = _normal(3, (s.batch, s.n_in, s.dim_in), dtype)
-    U = held(0.1 * _normal(4, (s.n_out, s.n_in, s.dim_in, s.dim_out), dtype))
+    U = (0.1 * _normal(4, (s.n_out, s.n_in, s.dim_in, s.dim_out), dtype)).astype(dtype)
     noise = np.random.default_rng(5).random((s.batch, s.n_out, s.n_in))
     return y, h, U, (2.0 * COEFFICIENT * noise).astype(dtype)
 

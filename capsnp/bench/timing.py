@@ -14,6 +14,10 @@ from threadpoolctl import threadpool_limits
 LEAST_SECONDS = 0.02
 """A turn lasts at least this long: shorter work is repeated within it."""
 
+SETTLING_SECONDS = 0.15
+"""Calls that are not timed come before those of a turn for at least this long: the threads of
+another's BLAS go on looking for work, on a core, for about a tenth of a second."""
+
 
 @dataclass(frozen=True)
 class Times:
@@ -55,7 +59,7 @@ class Times:
 def interleave(calls: Mapping[str, Callable[[], object]], *, rounds: int) -> dict[str, Times]:
     """Time each of several calls once a round, in turns, so that they share what the machine does.
 
-    Each turn begins with a call that is not timed: it finds the caches and threads as it would
+    Each turn begins with calls that are not timed: it finds the caches and threads as it would
     leave them itself. The order changes from round to round.
 
     Parameters
@@ -73,7 +77,7 @@ def interleave(calls: Mapping[str, Callable[[], object]], *, rounds: int) -> dic
     names = list(calls)
     for k in range(rounds):
         for name in names[k % len(names) :] + names[: k % len(names)]:
-            calls[name]()
+            _settle(calls[name])
             seconds[name].append(_time(calls[name], loops[name]))
     return {name: Times(tuple(found)) for name, found in seconds.items()}
 
@@ -89,6 +93,13 @@ def _loops(call: Callable[[], object]) -> int:
     """Calls in a turn, after one to warm up."""
     call()
     return max(1, round(LEAST_SECONDS / max(_time(call, 1), 1e-9)))
+
+
+def _settle(call: Callable[[], object]) -> None:
+    ready = time.perf_counter() + SETTLING_SECONDS
+    call()
+    while time.perf_counter() < ready:
+        call()
 
 
 def _time(call: Callable[[], object], loops: int) -> float:

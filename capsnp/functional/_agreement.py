@@ -15,7 +15,7 @@ from array_api_compat import device, is_numpy_namespace
 from capsnp.backend import Array
 from capsnp.blocks import slices
 from capsnp.functional._coupling import flat, planes_at_a_time, sum_over, total
-from capsnp.functional._polar import polar, unit
+from capsnp.functional._polar import polar, sum_of_products, unit
 from capsnp.functional.squash import squash
 
 _PREDICTIONS = 2**19
@@ -126,15 +126,8 @@ def _squares(xp: Any, K: Array, x: Array) -> Array:
     found = []
     for s in slices(I, inputs):
         predictions = W[:, s, ...] @ x_IPB[s, ...]
-        found.append(_sum_of_squares(xp, predictions))
+        found.append(sum_of_products(xp, predictions, predictions, 2))
     return found[0] if len(found) == 1 else xp.concat(found, axis=1)
-
-
-def _sum_of_squares(xp: Any, z: Array) -> Array:
-    """Squared lengths over the last axis but one; NumPy has a sum of products in one pass."""
-    if is_numpy_namespace(xp):
-        return xp.einsum("jidb,jidb->jib", z, z)
-    return xp.sum(z * z, axis=-2)
 
 
 def _or_one(xp: Any, divisor: Array) -> Array:

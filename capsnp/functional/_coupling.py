@@ -30,6 +30,10 @@ _HOST_PLANES = 2**19
 """Numbers in the planes that go through one operation on a host: fewer stay in a nearer cache, but
 the threads, which take turns at starting operations, then wait for each other."""
 
+_HOST_EXAMPLES = 2**20
+"""Numbers in a plane of all the examples that are routed together on a host: each block of them
+reads all weights, and narrower products cost more."""
+
 _COPIES = 4
 """Parts, at least, in which an array is copied on a host's threads."""
 
@@ -331,7 +335,7 @@ def planes_at_a_time(xp: Any, planes: int, plane: int) -> int:
 
 def examples_at_a_time(xp: Any, inputs: int, planes: int) -> int:
     """Examples in a block, each with so many inputs in each of so many planes."""
-    limit, numbers = _HOST_NUMBERS, inputs
+    limit, numbers = _HOST_EXAMPLES, inputs
     if not is_numpy_namespace(xp):
         limit, numbers = _DEVICE_NUMBERS, inputs * planes
     return max(_MIN_EXAMPLES, limit // numbers)

@@ -247,13 +247,13 @@ def test_default_blocks_change_nothing(rng, monkeypatch, agreement, normalize):
 @pytest.mark.parametrize("normalize", ["inputs", "outputs"])
 def test_a_block_of_predictions_is_all_that_is_held(rng, monkeypatch, normalize):
     sizes = []
-    sum_of_squares = _agreement._sum_of_squares
+    sum_of_products = _agreement.sum_of_products
 
-    def watched(xp, predictions):
+    def watched(xp, predictions, *arguments):
         sizes.append(predictions.size)
-        return sum_of_squares(xp, predictions)
+        return sum_of_products(xp, predictions, *arguments)
 
-    monkeypatch.setattr(_agreement, "_sum_of_squares", watched)
+    monkeypatch.setattr(_agreement, "sum_of_products", watched)
     x, W = rng.normal(size=(128, 96, 2)), rng.normal(size=(96, 40, 8, 2))
     route(x, W, normalize=normalize)
     assert sum(sizes) == 128 * 96 * 40 * 8

@@ -277,10 +277,10 @@ def test_unsquash_names_capsules_along_other_axes(library):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_unsquash_decides_by_the_true_length(library, rng, dtype):
-    x = rng.standard_normal((500, 3))
+    x = rng.standard_normal((2_000, 3))
     x = (x / np.sqrt(np.sum(x * x, axis=1, keepdims=True))).astype(dtype)
     inside = np.asarray([sum(Fraction(float(v)) ** 2 for v in row) < 1 for row in x])
-    assert 100 < np.sum(inside) < 400
+    assert 400 < np.sum(inside) < 1_600
     unsquash(library.from_host(x[inside]))
     rounded_down = x[~inside & (length(x) < 1)]
     assert len(rounded_down) >= 2
