@@ -37,8 +37,9 @@ on {machine}
 - **How.** All take turns in one process with the same number of threads; each turn starts with
   calls that are not timed, for 0.15 s. Numbers are medians of {rounds} turns, quartiles in
   brackets. Before anything is timed the results are compared, and a difference above 4,096
-  roundings of the largest number is an error (of the autoencoder's weights after 3 steps: above 2 % of how far they moved,
-  as Adam turns the rounding of gradients that are almost 0 into steps).
+  roundings of the largest number is an error (of the autoencoder's weights after 3
+  steps: above 2 % of how far they moved, as Adam turns the rounding of gradients that are almost
+  0 into steps).
 - **torch** records no gradients and holds the predictions once per routing. Three ways to write it
   are tried (`einsum` as the formulas are printed, `matmul` on predictions laid out for it,
   element-wise `sums`); the fastest at each work is taken, its name in brackets, and the fastest at
