@@ -58,5 +58,13 @@ class MemoryLimitError(CapsnpError, MemoryError):
     """A run would need more memory than there is; raised before it starts."""
 
 
+class WideBracketError(CapsnpError, ArithmeticError):
+    """A number is known between two ends only, which are too far apart."""
+
+
+class IncomparableError(CapsnpError, ValueError):
+    """Two numbers are of different things."""
+
+
 class InvariantError(CapsnpError, AssertionError):
     """A function breaks an invariant; the lines after the first show a small case of it."""
