@@ -15,7 +15,8 @@ PAGE = """# The tests are tested
 A check that cannot fail proves nothing. Here single lines of a copy of the package are made wrong,
 each in a way that has a name, and the check that the list names with it has to fail: a claim of the
 ledger, or a test. `python -m tests.mutants` made this page, `pytest -m mutants` asserts the same,
-and the list is in `tests/mutants/mutants.py`.
+and the list is in `tests/mutants/mutants.py`. People made this list; [a tool](mutation.md) has
+changed every line of the equations.
 
 **{noticed} of {all} mistakes are noticed.**
 
