@@ -368,14 +368,5 @@ def _slices(n: int, size: int) -> list[slice]:
     return [slice(start, min(start + size, n)) for start in range(0, max(n, 1), size)]
 
 
-def _split(c: Array, votes: list[Votes]) -> list[Array]:
-    """Coefficients (J, I, B) in the parts of the output capsules."""
-    parts, start = [], 0
-    for part in votes:
-        parts.append(c[start : start + part.n_outputs, ...])
-        start += part.n_outputs
-    return parts
-
-
 def _join(xp: Any, parts: Sequence[Array], axis: int) -> Array:
     return parts[0] if len(parts) == 1 else xp.concat(parts, axis=axis)
