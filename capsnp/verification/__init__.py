@@ -4,6 +4,7 @@
 them as a table.
 """
 
+from capsnp.verification.bias import GradientBias, gradient_bias
 from capsnp.verification.decomposition import (
     GradientDecomposition,
     decompose_gradient,
@@ -31,6 +32,7 @@ __all__ = [
     "Checks",
     "Claim",
     "ExactCapsules",
+    "GradientBias",
     "GradientDecomposition",
     "Lab",
     "NotRun",
@@ -41,6 +43,7 @@ __all__ = [
     "decompose_gradient",
     "decompose_training",
     "examine",
+    "gradient_bias",
     "ledger",
     "select",
     "summary",
