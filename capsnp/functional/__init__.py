@@ -39,6 +39,17 @@ from capsnp.functional.energy import (
     joint_log_probability,
     log_sum_over_states,
 )
+from capsnp.functional.neurons import (
+    NeuronGradient,
+    NeuronMixing,
+    capsule_evidence,
+    neuron_energy,
+    neuron_free_energy,
+    neuron_gradient,
+    neuron_hidden_probability,
+    neuron_mix,
+    neuron_visible_field,
+)
 from capsnp.functional.rbm import (
     RBMGradient,
     RBMStatistics,
@@ -69,10 +80,13 @@ from capsnp.functional.winners import winners
 
 __all__ = [
     "Mixing",
+    "NeuronGradient",
+    "NeuronMixing",
     "RBMGradient",
     "RBMStatistics",
     "Routing",
     "Settled",
+    "capsule_evidence",
     "cd_gradient",
     "code_potential",
     "col2im",
@@ -100,6 +114,12 @@ __all__ = [
     "log_sum_over_states",
     "logsumexp",
     "mix",
+    "neuron_energy",
+    "neuron_free_energy",
+    "neuron_gradient",
+    "neuron_hidden_probability",
+    "neuron_mix",
+    "neuron_visible_field",
     "predictions",
     "rbm_cd_gradient",
     "rbm_energy",

@@ -14,6 +14,7 @@ from capsnp.verification.claims import activations
 from capsnp.verification.claims import autoencoder
 from capsnp.verification.claims import potentials
 from capsnp.verification.claims import settled
+from capsnp.verification.claims import neurons
 
 __all__ = [
     "activations",
@@ -24,6 +25,7 @@ __all__ = [
     "energies",
     "gibbs",
     "likelihood",
+    "neurons",
     "potentials",
     "predictions",
     "routing",
