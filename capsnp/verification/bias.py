@@ -37,6 +37,9 @@ from capsnp.verification.exact import ExactCapsules
 Estimator = Literal["cd", "pcd", "pt", "mixing"]
 ESTIMATORS: tuple[Estimator, ...] = get_args(Estimator)
 
+PERSISTENT = ("pcd", "pt")
+"""Estimators whose chains live through the training."""
+
 MOST_STATES = 2**20
 """States that are listed for the exact gradient."""
 
@@ -181,7 +184,8 @@ def gradient_bias(
     for step in range(steps[-1] + 1):
         data_term = _statistics(machine, data[None])
         exact = data_term[0] - model_statistics(machine)
-        model_terms = chains(machine)
+        if step in steps or estimator in PERSISTENT:
+            model_terms = chains(machine)
         if step in steps:
             found[step] = GradientBias(exact, data_term - model_terms)
         machine = _moved(machine, learning_rate * exact)
@@ -196,19 +200,13 @@ def model_statistics(machine: Harmonium) -> np.ndarray:
     OptionError
         If neither layer has at most `MOST_STATES` states to list.
     """
-    w, b, c, visible, hidden = machine
-    counts = [_count(units, len(bias)) for units, bias in ((visible, b), (hidden, c))]
-    if min(counts) > MOST_STATES:
-        raise OptionError(
-            f"model: expected a layer with at most {MOST_STATES:,} states to list, got "
-            f"{len(b)} {visible.name} and {len(c)} {hidden.name} units"
-        )
-    if counts[0] <= counts[1]:
-        v = visible.states(len(b), 0, visible.n_states(len(b)), like=w)
-        h, energies = hidden_mean(machine, v), free_energy(machine, v)
+    _, b, c, visible, hidden = machine
+    few_visible = _count(visible, len(b)) <= _count(hidden, len(c))
+    listed = _states(machine if few_visible else turned(machine))
+    if few_visible:
+        v, h, energies = listed, hidden_mean(machine, listed), free_energy(machine, listed)
     else:
-        h = hidden.states(len(c), 0, hidden.n_states(len(c)), like=w)
-        v, energies = visible_mean(machine, h), free_energy(turned(machine), h)
+        v, h, energies = visible_mean(machine, listed), listed, free_energy(turned(machine), listed)
     p = np.exp(np.min(energies) - energies)
     p = p / np.sum(p)
     φ_v, φ_h = visible.statistic(v), hidden.statistic(h)
@@ -307,8 +305,8 @@ def _of_capsules(
 
 
 def _in_double(machine: Harmonium) -> Harmonium:
-    arrays = {name: np.asarray(getattr(machine, name), dtype=float) for name in "wbc"}
-    return machine._replace(**arrays)
+    w, b, c = (np.asarray(array, dtype=float) for array in machine[:3])
+    return machine._replace(w=w, b=b, c=c)
 
 
 def _moved(machine: Harmonium, step: np.ndarray) -> Harmonium:
@@ -322,6 +320,17 @@ def _moved(machine: Harmonium, step: np.ndarray) -> Harmonium:
 
 def _count(units: Units, size: int) -> float:
     return units.n_states(size) if isinstance(units, DiscreteUnits) else np.inf
+
+
+def _states(machine: Harmonium) -> np.ndarray:
+    """All visible states."""
+    w, b, c, visible, hidden = machine
+    if not isinstance(visible, DiscreteUnits) or visible.n_states(len(b)) > MOST_STATES:
+        raise OptionError(
+            f"model: expected a layer with at most {MOST_STATES:,} states to list, got "
+            f"{len(b)} {visible.name} and {len(c)} {hidden.name} units"
+        )
+    return visible.states(len(b), 0, visible.n_states(len(b)), like=w)
 
 
 def _expect_data(machine: Harmonium, data: np.ndarray) -> None:
