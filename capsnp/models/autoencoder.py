@@ -91,7 +91,7 @@ class ConvAutoencoder(TransformerMixin, Estimator):
         slope: float = 0.2,
         learning_rate: float = 1e-3,
         batch_size: int = 128,
-        n_steps: int = 900,
+        n_steps: int = 700,
         random_state: int = 0,
         dtype: str = "float32",
         backend: Any = None,

@@ -133,7 +133,7 @@ class ExpertCapsules(TransformerMixin, Estimator):
         momentum: float = 0.9,
         l2: float = 1e-4,
         init_scale: float = 0.01,
-        n_steps: int = 5000,
+        n_steps: int = 3000,
         batch_size: int = 100,
         random_state: int = 0,
         dtype: str = "float32",
