@@ -8,6 +8,7 @@ from capsnp.models import (
     CapsuleGenerator,
     ConvAutoencoder,
     ExpertCapsules,
+    ExpertNeurons,
     MixtureModel,
 )
 
@@ -19,6 +20,7 @@ __all__ = [
     "CapsuleGenerator",
     "ConvAutoencoder",
     "ExpertCapsules",
+    "ExpertNeurons",
     "MixtureModel",
     "get_backend",
     *functional.__all__,

@@ -3,6 +3,7 @@
 from capsnp.models.autoencoder import ConvAutoencoder
 from capsnp.models.capsule_decoder import CapsuleDecoder
 from capsnp.models.expert_capsules import PAPER, ExpertCapsules
+from capsnp.models.expert_neurons import ExpertNeurons
 from capsnp.models.generator import CapsuleGenerator
 from capsnp.models.mixture import MixtureModel
 
@@ -12,5 +13,6 @@ __all__ = [
     "CapsuleGenerator",
     "ConvAutoencoder",
     "ExpertCapsules",
+    "ExpertNeurons",
     "MixtureModel",
 ]

@@ -18,6 +18,7 @@ from capsnp.errors import CheckpointError, RunError
 from capsnp.models.autoencoder import ConvAutoencoder
 from capsnp.models.capsule_decoder import CapsuleDecoder
 from capsnp.models.expert_capsules import ExpertCapsules
+from capsnp.models.expert_neurons import ExpertNeurons
 from capsnp.models.mixture import MixtureModel
 from capsnp.training.checkpoint import read_checkpoint, write_checkpoint
 from capsnp.training.files import one_line
@@ -34,6 +35,8 @@ PARTS: dict[str, type] = {
     "decoder": CapsuleDecoder,
     "mixture": MixtureModel,
 }
+KINDS: dict[str, type] = {kind.__name__: kind for kind in (ExpertCapsules, ExpertNeurons)}
+"""Of the layer "experts", by the name that a file keeps."""
 LEARNED = ("visited", "mean_directions", "feature_length")
 
 Arrays = Mapping[str, np.ndarray]
@@ -100,6 +103,7 @@ def save_model(model: "CapsuleGenerator", folder: str | Path) -> None:
     parameters = {name: _parameters(blank_part(model, name)) for name in PARTS}
     info = {
         "kind": type(model).__name__,
+        "experts": type(blank_part(model, "experts")).__name__,
         "version": importlib.metadata.version("capsnp"),
         "parameters": json.dumps({"generator": _parameters(model)} | parameters),
     }
@@ -116,7 +120,8 @@ def load_model(kind: type["CapsuleGenerator"], folder: str | Path, backend: Any)
         raise CheckpointError(f"{path}: expected a {kind.__name__}, got {info.get('kind')}")
     library = get_backend(backend)
     try:
-        model = _unfitted(kind, json.loads(info["parameters"]), library)
+        layer = KINDS[info.get("experts") or ExpertCapsules.__name__]
+        model = _unfitted(kind, layer, json.loads(info["parameters"]), library)
         restore_state(model, arrays)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None
@@ -126,16 +131,16 @@ def load_model(kind: type["CapsuleGenerator"], folder: str | Path, backend: Any)
 
 
 def _unfitted(
-    kind: type["CapsuleGenerator"], parameters: Mapping[str, Any], backend: Backend
+    kind: type["CapsuleGenerator"], layer: type, parameters: Mapping[str, Any], backend: Backend
 ) -> "CapsuleGenerator":
-    """A model with saved parameters.
+    """A model with saved parameters, and its layer of this kind.
 
     Raises
     ------
     CheckpointError
         If one of them is unknown here.
     """
-    model = kind(backend=backend.name)
+    model = kind(experts=layer(), backend=backend.name)
     for name, values in parameters.items():
         part = model if name == "generator" else blank_part(model, name)
         unknown = sorted(set(values) - set(part.get_params(deep=False)))

@@ -18,6 +18,7 @@ from capsnp.models._saving import load_model, restore_state, save_model, state_o
 from capsnp.models.autoencoder import ConvAutoencoder
 from capsnp.models.capsule_decoder import CapsuleDecoder
 from capsnp.models.expert_capsules import ExpertCapsules
+from capsnp.models.expert_neurons import ExpertNeurons
 from capsnp.models.mixture import MixtureModel
 from capsnp.training.loop import Observer, Track, tracking
 
@@ -39,7 +40,7 @@ class CapsuleGenerator(Estimator):
     Parameters
     ----------
     autoencoder : ConvAutoencoder, optional
-    experts : ExpertCapsules, optional
+    experts : ExpertCapsules or ExpertNeurons, optional
     decoder : CapsuleDecoder, optional
     mixture : MixtureModel, optional
         Over the joint codes before squash, in the decoder's metric: their principal components
@@ -69,7 +70,7 @@ class CapsuleGenerator(Estimator):
     def __init__(
         self,
         autoencoder: ConvAutoencoder | None = None,
-        experts: ExpertCapsules | None = None,
+        experts: ExpertCapsules | ExpertNeurons | None = None,
         decoder: CapsuleDecoder | None = None,
         mixture: MixtureModel | None = None,
         *,
@@ -103,7 +104,8 @@ class CapsuleGenerator(Estimator):
             In [0, 1].
         y : ignored
         observers : callable, optional
-            From a stage's name ("autoencoder", "capsules", "decoder") to its observers.
+            From a stage's name ("autoencoder", "capsules" or "neurons", "decoder") to its
+            observers.
         cache : path, optional
             Folder for features too large to hold; without it they are held in memory.
 
@@ -136,9 +138,10 @@ class CapsuleGenerator(Estimator):
         return self.autoencoder_.transform(images, out=out)
 
     def fit_capsules(self, features: Rows, *, observers: Observers = _nobody):
-        """Second stage: W by Algorithm 1."""
+        """Second stage: expert capsules, by Algorithm 1, or expert neurons."""
         self.experts_ = self._part(self.experts, ExpertCapsules)
-        self.experts_.fit(features, observers=observers("capsules"))
+        stage = "neurons" if isinstance(self.experts_, ExpertNeurons) else "capsules"
+        self.experts_.fit(features, observers=observers(stage))
         return self
 
     def fit_decoder(self, features: Rows, *, observers: Observers = _nobody):

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from sklearn.base import clone
 
 from capsnp.errors import BackendError, CheckpointError, NotFittedError, OptionError, RunError
 from capsnp.models import (
@@ -11,6 +12,7 @@ from capsnp.models import (
     CapsuleGenerator,
     ConvAutoencoder,
     ExpertCapsules,
+    ExpertNeurons,
     MixtureModel,
 )
 from capsnp.training import read_checkpoint, write_checkpoint
@@ -149,3 +151,13 @@ def test_a_folder_that_cannot_be_made(model, tmp_path):
     (tmp_path / "file").write_text("x")
     with pytest.raises(RunError, match="cannot be made a folder of a model"):
         model.save(tmp_path / "file" / "model")
+
+
+def test_the_layer_of_a_file_is_of_the_kind_that_was_saved(model, images, tmp_path):
+    neurons = ExpertNeurons(3, 4, n_steps=3, batch_size=8, rebalance_steps=2, visible="logistic")
+    other = clone(model).set_params(experts=neurons).fit(images)
+    other.save(tmp_path)
+    twin = CapsuleGenerator.load(tmp_path)
+    assert isinstance(twin.experts_, ExpertNeurons)
+    assert twin.experts_.visible == "logistic"
+    assert np.array_equal(twin.transform(images[:3]), other.transform(images[:3]))
