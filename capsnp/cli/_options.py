@@ -40,6 +40,14 @@ BackendOption = Annotated[
     ),
 ]
 SeedOption = Annotated[int | None, typer.Option("--seed", help="Of everything random.")]
+ModelOption = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        metavar="MODEL",
+        help="What learns the codes of features: capsules (by default) or neurons.",
+    ),
+]
 PresetOption = Annotated[
     str | None,
     typer.Option(

@@ -17,6 +17,7 @@ from capsnp.cli._options import (
     DebugOption,
     FeatureDtypeOption,
     LimitOption,
+    ModelOption,
     PresetOption,
     QuietOption,
     RunArgument,
@@ -30,6 +31,7 @@ from capsnp.cli._options import (
 def reproduce(
     data: DataOption = None,
     data_dir: DataDirOption = None,
+    model: ModelOption = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", metavar="RUN", help="The run's folder; by default runs/DATA-SEED."),
@@ -52,6 +54,7 @@ def reproduce(
 
     options = given(
         data=data,
+        model=model,
         backend=backend,
         seed=seed,
         preset=preset,
@@ -69,11 +72,12 @@ def reproduce(
 
 def train(
     stage: Annotated[
-        str, typer.Argument(metavar="STAGE", help="autoencoder, capsules or decoder.")
+        str, typer.Argument(metavar="STAGE", help="autoencoder, capsules or neurons, decoder.")
     ],
     folder: RunArgument,
     data: DataOption = None,
     data_dir: DataDirOption = None,
+    model: ModelOption = None,
     backend: BackendOption = None,
     seed: SeedOption = None,
     preset: PresetOption = None,
@@ -90,6 +94,7 @@ def train(
     expect_stage(stage, folder)
     options = given(
         data=data,
+        model=model,
         backend=backend,
         seed=seed,
         preset=preset,

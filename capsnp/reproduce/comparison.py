@@ -64,8 +64,9 @@ def compare(
         Which is also in the run's ``routing.json``.
     """
     settings = opened.settings
-    steps = steps or settings["capsules.n_steps"]
-    usual = Trial(settings["capsules.routing_iterations"], settings["decoder.routing_iterations"])
+    layer = settings["model"]
+    steps = steps or settings.layer["n_steps"]
+    usual = Trial(settings.layer["routing_iterations"], settings["decoder.routing_iterations"])
     earlier = read_json(opened.run, "routing.json") or {}
     features = features[:limit]
     same = {"steps": steps, "features": len(features)}
@@ -84,7 +85,7 @@ def compare(
 
     for W, trials in itertools.groupby(sorted(wanted - known), key=lambda trial: trial.W):
         opened.say(f"{_iterations(W)} in W")
-        changed = {"capsules.routing_iterations": W, "capsules.n_steps": steps}
+        changed = {f"{layer}.routing_iterations": W, f"{layer}.n_steps": steps}
         trained = resolve(opened.settings.values, changed).generator()
         trained.autoencoder_ = model.autoencoder_
         started = time.perf_counter()

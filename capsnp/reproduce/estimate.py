@@ -73,7 +73,7 @@ def estimate(settings: Settings, image: tuple[int, int, int], n: int, n_test: in
 
 
 def _operations(settings: Settings, shapes: Shapes, n: int) -> dict[str, float]:
-    ae, caps, dec = (settings.table(name) for name in ("autoencoder", "capsules", "decoder"))
+    ae, dec, caps = settings.table("autoencoder"), settings.table("decoder"), settings.layer
     mixture = settings.table("mixture")
     (height, width, channels), (rows, columns) = shapes.image, shapes.grid
     F, k = ae["filters"], ae["kernel"]

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from capsnp import plotting
 from capsnp.datasets import Dataset
 from capsnp.functional import length, route, squash
-from capsnp.models import CapsuleGenerator
+from capsnp.models import CapsuleGenerator, ExpertCapsules
 from capsnp.training import Progress
 
 COLUMNS, ROWS = 20, 4  # of the paper's Figure 2
@@ -225,7 +225,7 @@ def _heat_map(scene: Scene) -> Figure | None:
     if autoencoder.filters % autoencoder.capsule_dim:
         return None  # a capsule lies across two cells of the grid
     image = scene.test.images[:1]
-    x = squash(experts.standardize(autoencoder.transform(image)))
+    x = experts.inputs(autoencoder.transform(image))
     iterations = max(2, experts.routing_iterations)
     before, after = (
         route(
@@ -243,12 +243,14 @@ def _heat_map(scene: Scene) -> Figure | None:
     )
 
 
-def _connections(scene: Scene) -> Figure:
+def _connections(scene: Scene) -> Figure | None:
     model = scene.model
+    if not isinstance(model.experts_, ExpertCapsules):
+        return None  # neurons are not squashed
     surest = int(np.argmax(np.max(scene.firing, axis=1)))
     features = model.autoencoder_.transform(scene.test.images[surest : surest + 1])
     c = model.experts_.routing(features).c
-    x = squash(model.experts_.standardize(features))
+    x = model.experts_.inputs(features)
     return plotting.connection_diagram(
         x[0, ...], model.experts_.W_, c if c.ndim == 2 else c[0, ...], j=int(scene.won[surest])
     )

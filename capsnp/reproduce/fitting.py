@@ -115,7 +115,7 @@ def _help(
         ("--feature-dtype float16", {"feature_dtype": "float16"}),
     ]
     for size in (64, 32, 16):
-        names = [f"{table}.batch_size" for table in ("autoencoder", "capsules", "decoder")]
+        names = [f"{table}.batch_size" for table in ("autoencoder", settings["model"], "decoder")]
         smaller = {name: size for name in names if settings[name] > size}
         options.append((" ".join(f"--set {k}={v}" for k, v in smaller.items()), smaller))
     for text, changes in options:

@@ -11,7 +11,7 @@ from capsnp.reproduce.estimate import Estimate, estimate, readable_bytes, readab
 from capsnp.reproduce.figures import PICTURES, Picture, Scene, draw_all
 from capsnp.reproduce.fitting import expect_room
 from capsnp.reproduce.memory import PARTS
-from capsnp.reproduce.pipeline import STAGES, Data, Pipeline, Stage
+from capsnp.reproduce.pipeline import Data, Pipeline, Stage, stages_of
 from capsnp.reproduce.report import (
     FIGURES,
     backends_table,
@@ -50,7 +50,7 @@ def finish(opened: OpenRun) -> CapsuleGenerator:
     """
     with opened.run.lock(), Progress(quiet=opened.quiet) as progress:
         pipeline = Pipeline(opened.run, opened.settings, opened.data, progress=progress)
-        left = [stage for stage in STAGES if not pipeline.is_done(stage)]
+        left = [stage for stage in stages_of(opened.settings) if not pipeline.is_done(stage)]
         if left:
             parts = itertools.chain.from_iterable(PARTS[stage] for stage in left)
             expect_room(opened.settings, *opened.data.sizes, stages={*parts, *PARTS["images"]})
@@ -79,10 +79,10 @@ def train_stage(opened: OpenRun, stage: str) -> None:
     expect_stage(stage, opened.run.folder)
     with opened.run.lock(), Progress(quiet=opened.quiet) as progress:
         pipeline = Pipeline(opened.run, opened.settings, opened.data, progress=progress)
+        pipeline.expect_forerunners(cast("Stage", stage))
         if pipeline.is_done(cast("Stage", stage)):
             opened.say(f"{opened.run.folder}: the stage {stage!r} is trained already")
             return
-        pipeline.expect_forerunners(cast("Stage", stage))
         expect_room(opened.settings, *opened.data.sizes, stages=PARTS[stage])
         _announce_stage(opened, stage)
         pipeline.train(cast("Stage", stage))

@@ -30,6 +30,7 @@ STAGES = ("autoencoder", "features", "capsules", "decoder", "mixture", "figures"
 PARTS = {
     "autoencoder": ("autoencoder",),
     "capsules": ("features", "capsules"),
+    "neurons": ("features", "capsules"),
     "decoder": ("features", "codes", "decoder", "settling", "mixture"),
     "images": ("figures", "evaluation"),
 }
@@ -158,7 +159,7 @@ def _through_autoencoder(settings: Settings, shapes: Shapes) -> float:
 
 def _capsules(settings: Settings, shapes: Shapes, n: int) -> float:
     """Mean length of features in float64, or a step with its coefficients, or the balancing."""
-    caps = settings.table("capsules")
+    caps = settings.layer
     statistics = 3 * 8 * 4 * BLOCK * shapes.I * shapes.P
     rows = min(n, max(caps["batch_size"], BLOCK if caps["rebalance_steps"] else 0))
     step = _itemsize(settings) * (6 * shapes.W + rows * _routed(settings, shapes))
@@ -168,7 +169,7 @@ def _capsules(settings: Settings, shapes: Shapes, n: int) -> float:
 
 def _routed(settings: Settings, shapes: Shapes) -> float:
     """Numbers of an example that is routed: its features and its coefficients."""
-    own = settings["capsules.routing_iterations"] > 1
+    own = settings.layer["routing_iterations"] > 1
     return 2.3 * shapes.I * shapes.P + (3 * shapes.I * shapes.J if own else 0)
 
 

@@ -18,17 +18,28 @@ import numpy as np
 from capsnp.blocks import slices
 from capsnp.datasets import Dataset, load
 from capsnp.datasets.own import n_test, npy_shape
-from capsnp.errors import CheckpointError, DataError, DomainError, RunError
+from capsnp.errors import CheckpointError, DataError, DomainError, OptionError, RunError
 from capsnp.memory import give_back
 from capsnp.models import CapsuleGenerator
-from capsnp.reproduce.settings import Settings
+from capsnp.reproduce.settings import MODELS, Settings
 from capsnp.training import Observer, Progress, RunFolder, record, write_atomic
 from capsnp.training.files import one_line
 
-Stage = Literal["autoencoder", "capsules", "decoder"]
-STAGES: tuple[Stage, ...] = ("autoencoder", "capsules", "decoder")
-_FITTED = {"autoencoder": "autoencoder_", "capsules": "experts_", "decoder": "mixture_"}
+Stage = Literal["autoencoder", "capsules", "neurons", "decoder"]
+STAGES: tuple[Stage, ...] = ("autoencoder", "capsules", "neurons", "decoder")
+"""All that there are; a run has either capsules or neurons, see `stages_of`."""
+_FITTED = {
+    "autoencoder": "autoencoder_",
+    "capsules": "experts_",
+    "neurons": "experts_",
+    "decoder": "mixture_",
+}
 _FEATURES_BLOCK = 512  # images between two looks at the progress
+
+
+def stages_of(settings: Settings) -> tuple[Stage, ...]:
+    """The stages of a run, in their order."""
+    return tuple(stage for stage in STAGES if stage == settings["model"] or stage not in MODELS)
 
 
 class Data:
@@ -147,7 +158,13 @@ class Pipeline:
 
     def expect_forerunners(self, stage: Stage) -> None:
         """Raise `RunError` if a stage before this one is not trained yet."""
-        for earlier in STAGES[: STAGES.index(stage)]:
+        stages = stages_of(self.settings)
+        if stage not in stages:
+            raise OptionError(
+                f"stage: expected one of {', '.join(stages)} in a run of {self.settings['model']}, "
+                f"got {stage!r}"
+            )
+        for earlier in stages[: stages.index(stage)]:
             if not self.is_done(earlier):
                 raise RunError(
                     f"{self.run.folder}: the stage {stage!r} needs the stage {earlier!r}, which "
@@ -162,7 +179,7 @@ class Pipeline:
         CapsuleGenerator
             The whole model, which is also in the run's folder.
         """
-        for stage in STAGES:
+        for stage in stages_of(self.settings):
             if not self.is_done(stage):
                 self.train(stage)
         return self.model
@@ -172,6 +189,8 @@ class Pipeline:
 
         Raises
         ------
+        OptionError
+            If the run's model has no such stage.
         RunError
             If a stage before it is not trained yet.
         DivergenceError
@@ -184,7 +203,7 @@ class Pipeline:
         else:
             features = self.features()
             with self.timed(stage):
-                if stage == "capsules":
+                if stage in MODELS:
                     self.model.fit_capsules(features, observers=self._observers)
                 else:
                     self.model.fit_decoder(features, observers=self._observers)

@@ -21,6 +21,8 @@ PRESETS: dict[str, Values] = {
     "colour": {
         "capsules.n_steps": 1500,
         "capsules.rebalance_steps": 1000,
+        "neurons.n_steps": 1500,
+        "neurons.rebalance_steps": 1000,
         "mixture.n_components": 40,
     },
     # the embedded digits: the whole of `capsnp reproduce` in less than three minutes on two cores
@@ -30,6 +32,8 @@ PRESETS: dict[str, Values] = {
         "autoencoder.n_steps": 400,
         "capsules.n_steps": 1500,
         "capsules.rebalance_steps": 1000,
+        "neurons.n_steps": 1500,
+        "neurons.rebalance_steps": 1000,
         "decoder.winner_steps": 400,
         "decoder.settled_steps": 400,
         "mixture.n_components": 40,

@@ -14,17 +14,22 @@ from capsnp.reproduce.comparison import comparison_table
 from capsnp.reproduce.figures import Picture
 from capsnp.reproduce.pipeline import read_json
 from capsnp.reproduce.runs import OpenRun
-from capsnp.reproduce.settings import Settings, resolve
+from capsnp.reproduce.settings import Settings, flat, resolve
 from capsnp.reproduce.shapes import Shapes
 from capsnp.training import RunFolder, write_atomic
 
 FIGURES = "figures"
-LEAD = (
-    '<p class="lead">A product of expert capsules (Hauser 2019, '
+LEADS = {
+    "capsules": '<p class="lead">A product of expert capsules (Hauser 2019, '
     '<a href="https://arxiv.org/abs/1907.11643">arXiv:1907.11643</a>) with energy '
     "E(x, y) = −∑<sub>j</sub> ‖y<sub>j</sub>‖ log ‖z<sub>j</sub>‖², "
-    "z<sub>j</sub> = ∑<sub>i</sub> c<sub>ij</sub> W<sub>ij</sub> x<sub>i</sub>.</p>"
-)
+    "z<sub>j</sub> = ∑<sub>i</sub> c<sub>ij</sub> W<sub>ij</sub> x<sub>i</sub>.</p>",
+    "neurons": '<p class="lead">A routing-weighted product of expert neurons (a reading of Hauser '
+    '2019, <a href="https://arxiv.org/abs/1907.11639">arXiv:1907.11639</a>) with energy '
+    "E(v, h) = −∑<sub>ij</sub> c<sub>ij</sub> h<sub>j</sub>ᵀ W<sub>ij</sub> v<sub>i</sub> − "
+    "∑<sub>j</sub> a<sub>j</sub>ᵀ h<sub>j</sub> + ½ ∑<sub>i</sub> ‖v<sub>i</sub> − "
+    "b<sub>i</sub>‖², or −∑<sub>i</sub> b<sub>i</sub>ᵀ v<sub>i</sub> for bits.</p>",
+}
 
 
 def write_report(opened: OpenRun, shapes: Shapes, pictures: Sequence[Picture]) -> None:
@@ -98,8 +103,8 @@ def settings_table(settings: Settings) -> Table:
     """Every setting; a star marks those that are not the data set's default."""
     usual = resolve({"data": settings["data"], "backend": settings["backend"]})
     values = {
-        name: f"{_text(value)}{' *' if usual[name] != value else ''}"
-        for name, value in settings.values.items()
+        name: f"{_text(settings[name])}{' *' if usual[name] != settings[name] else ''}"
+        for name, _ in flat(settings.nested())
     }
     return two_columns("Settings (*: not the default for these data)", "Value", values)
 
@@ -143,7 +148,7 @@ def _page(opened: OpenRun, tables: Iterable[Table], pictures: Sequence[Picture])
     links = {"tables": "Tables", "figures": "Figures", "repeat": "How to repeat"}
     body = [
         f"<h1>{html.escape(_title(settings))}</h1>",
-        LEAD,
+        LEADS[settings["model"]],
         "<nav>" + "".join(f'<a href="#{a}">{t}</a>' for a, t in links.items()) + "</nav>",
         _figure(pictures[0]) if pictures else "",
         '<h2 id="tables">Tables</h2>',
@@ -171,7 +176,7 @@ def _figure(picture: Picture) -> str:
 
 def _title(settings: Settings) -> str:
     name = settings["data"].rsplit("/", 1)[-1]
-    return f"Expert capsules on {name}, seed {settings['seed']}"
+    return f"Expert {settings['model']} on {name}, seed {settings['seed']}"
 
 
 def _text(value: Any) -> str:

@@ -12,6 +12,7 @@ from capsnp.reproduce.fitting import expect_room
 from capsnp.reproduce.memory import STAGES as PARTS_IN_ALL
 from capsnp.reproduce.pipeline import STAGES, Data, has_model
 from capsnp.reproduce.settings import (
+    MODELS,
     NO_MATTER,
     Settings,
     from_config,
@@ -69,15 +70,18 @@ def layers(
 
 
 def default_folder(*chosen: Mapping[str, Any]) -> Path:
-    """Where a run goes that is not told where: ``runs/DATA-SEED``.
+    """Where a run goes that is not told where: ``runs/DATA-SEED``, or ``runs/DATA-neurons-SEED``.
 
     Examples
     --------
     >>> default_folder({"data": "mnist"}, {"seed": 2}).as_posix()
     'runs/mnist-2'
+    >>> default_folder({"model": "neurons"}).as_posix()
+    'runs/digits-neurons-0'
     """
     settings = resolve(*chosen)
-    return Path("runs") / f"{Path(settings['data']).stem}-{settings['seed']}"
+    other = "" if settings["model"] == MODELS[0] else f"-{settings['model']}"
+    return Path("runs") / f"{Path(settings['data']).stem}{other}-{settings['seed']}"
 
 
 def open_run(

@@ -21,6 +21,7 @@ from capsnp.models import (
     CapsuleGenerator,
     ConvAutoencoder,
     ExpertCapsules,
+    ExpertNeurons,
     MixtureModel,
 )
 from capsnp.reproduce.hints import accepts, converted, described, is_union
@@ -29,9 +30,12 @@ from capsnp.reproduce.presets import PRESETS, Values, preset_for
 TABLES: dict[str, type] = {
     "autoencoder": ConvAutoencoder,
     "capsules": ExpertCapsules,
+    "neurons": ExpertNeurons,
     "decoder": CapsuleDecoder,
     "mixture": MixtureModel,
 }
+MODELS = ("capsules", "neurons")
+"""Tables of which a run takes one, by its setting ``model``."""
 NO_MATTER = ("checkpoint_seconds", "feature_memory")
 """Settings that do not change a run's result, so that it may go on with others."""
 
@@ -51,6 +55,7 @@ def schema() -> dict[str, Field]:
     fields = {
         "data": Field(str, "digits"),
         "limit": Field(int | None, None),
+        "model": Field(Literal[MODELS], MODELS[0]),
         "preset": Field(Literal[tuple(PRESETS)], "small"),
         "seed": Field(int, 0),
         "dtype": Field(Literal["float32", "float64"], "float32"),
@@ -93,11 +98,21 @@ class Settings:
             if key.startswith(prefix)
         }
 
+    @property
+    def layer(self) -> Values:
+        """The settings of the layer between features and codes, whichever model it is."""
+        return self.table(self["model"])
+
     def nested(self) -> dict[str, Any]:
-        """As a run's ``config.toml`` has them, where None is the text "none"."""
+        """As a run's ``config.toml`` has them, where None is the text "none".
+
+        The table of the model that the run does not take is left out.
+        """
         nested: dict[str, Any] = {}
         for name, value in self.values.items():
             table, _, key = name.rpartition(".")
+            if table in MODELS and table != self["model"]:
+                continue
             place = nested.setdefault(table, {}) if table else nested
             place[key] = "none" if value is None else value
         return nested
@@ -120,7 +135,7 @@ class Settings:
         """The whole model with these settings, not fitted."""
         return CapsuleGenerator(
             autoencoder=self.estimator("autoencoder"),
-            experts=self.estimator("capsules"),
+            experts=self.estimator(self["model"]),
             decoder=self.estimator("decoder"),
             mixture=self.estimator("mixture"),
             random_state=self["seed"],

@@ -41,7 +41,7 @@ def shapes_of(settings: Settings, image: tuple[int, int, int]) -> Shapes:
     ShapeError
         If the images are too small, or their code cannot be cut into capsules.
     """
-    ae, caps = settings.table("autoencoder"), settings.table("capsules")
+    ae, caps = settings.table("autoencoder"), settings.layer
     height, width, channels = image
     cells = code_grid((height, width), ae["kernel"])
     numbers, P = math.prod(cells) * ae["filters"], ae["capsule_dim"]

@@ -25,6 +25,12 @@ capsule_dim = 6
 n_steps = 6
 rebalance_steps = 5
 
+[neurons]
+n_capsules = 4
+capsule_dim = 6
+n_steps = 6
+rebalance_steps = 5
+
 [decoder]
 winner_steps = 4
 settled_steps = 3

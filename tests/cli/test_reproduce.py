@@ -119,7 +119,9 @@ def test_a_later_stage_starts_no_run(tmp_path, capsnp):
 
 def test_an_unknown_stage(half_made, capsnp):
     result = capsnp("train", "capsule", half_made)
-    expect_one_line(result, 2, "stage: expected one of autoencoder, capsules, decoder, got 'caps")
+    expect_one_line(
+        result, 2, "stage: expected one of autoencoder, capsules, neurons, decoder, got 'caps"
+    )
 
 
 def test_what_is_done_is_not_done_again_on_resume(run_copy, capsnp):

@@ -6,7 +6,7 @@ import pytest
 import tomli_w
 
 from capsnp.errors import BackendError, OptionError, RunError
-from capsnp.models import PAPER, CapsuleDecoder, ExpertCapsules
+from capsnp.models import PAPER, CapsuleDecoder, ExpertCapsules, ExpertNeurons
 from capsnp.reproduce.presets import PRESETS
 from capsnp.reproduce.settings import (
     checked,
@@ -19,9 +19,25 @@ from capsnp.reproduce.settings import (
 )
 
 
-def test_every_parameter_of_the_estimators_is_a_setting():
-    parameters = set(ExpertCapsules().get_params()) - {"random_state", "dtype", "backend"}
-    assert parameters == {name[9:] for name in schema() if name.startswith("capsules.")}
+@pytest.mark.parametrize(
+    ("table", "estimator"), [("capsules", ExpertCapsules), ("neurons", ExpertNeurons)]
+)
+def test_every_parameter_of_the_estimators_is_a_setting(table, estimator):
+    parameters = set(estimator().get_params()) - {"random_state", "dtype", "backend"}
+    names = {name for name in schema() if name.startswith(f"{table}.")}
+    assert {f"{table}.{name}" for name in parameters} == names
+
+
+@pytest.mark.parametrize("model", ["capsules", "neurons"])
+def test_a_run_has_one_model_and_keeps_its_table_alone(model):
+    settings = resolve({"model": model, f"{model}.n_capsules": 7})
+    experts = settings.generator().experts
+    assert isinstance(experts, ExpertNeurons if model == "neurons" else ExpertCapsules)
+    assert experts.n_capsules == settings.layer["n_capsules"] == 7
+    assert {"capsules", "neurons"} & set(settings.nested()) == {model}
+    assert from_config(settings.nested()) == settings
+    with pytest.raises(OptionError, match="model: expected one of 'capsules', 'neurons', got 'rb"):
+        resolve({"model": "rbm"})
 
 
 def test_defaults_are_the_estimators_own():
