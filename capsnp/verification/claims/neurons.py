@@ -271,7 +271,7 @@ def log_p_of(layer: Neurons) -> Callable[[np.ndarray], np.ndarray]:
     """From visible states (N, I·P) to log p(v) + log Z, the hidden states added up one by one."""
 
     def log_p(states: np.ndarray) -> np.ndarray:
-        sums = [math.fsum(math.exp(minus_energy(v, h, layer)) for h in H) for v in states]
+        sums = [math.fsum(math.exp(minus_energy(v, h, layer).real) for h in H) for v in states]
         return np.log(sums)
 
     return log_p
