@@ -19,7 +19,7 @@ class LogPartition:
     Attributes
     ----------
     value : float
-        The estimate: exact, or Bennett's from both directions.
+        The estimate: exact, or Bennett's from the weights of both directions.
     lower, upper : float
         From annealing up and from annealing down: below and above log Z in expectation, the
         second if the chains down start at samples of the model. `value` if it is exact.
@@ -34,6 +34,9 @@ class LogPartition:
     lower_ess, upper_ess : float
         Effective sample sizes of the chains' weights. Near 1, one chain makes the end, and its
         standard error is too small.
+    neighbours, neighbours_stderr : float
+        The sum of Bennett's estimates between neighbouring temperatures. Where it leaves the
+        bracket, chains lag behind the temperature or miss a mode. NaN if log Z is exact.
     """
 
     value: float
@@ -48,6 +51,8 @@ class LogPartition:
     upper_stderr: float = 0.0
     lower_ess: float = np.inf
     upper_ess: float = np.inf
+    neighbours: float = np.nan
+    neighbours_stderr: float = np.nan
 
     @property
     def width(self) -> float:

@@ -15,6 +15,7 @@ from capsnp.verification.claims import autoencoder
 from capsnp.verification.claims import potentials
 from capsnp.verification.claims import settled
 from capsnp.verification.claims import neurons
+from capsnp.verification.claims import partition
 
 __all__ = [
     "activations",
@@ -26,6 +27,7 @@ __all__ = [
     "gibbs",
     "likelihood",
     "neurons",
+    "partition",
     "potentials",
     "predictions",
     "routing",
