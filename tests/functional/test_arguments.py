@@ -6,6 +6,8 @@ import pytest
 import capsnp.functional
 from capsnp.errors import DtypeError, MixedBackendError, OptionError, ShapeError
 from capsnp.functional import (
+    NeuronMixing,
+    capsule_evidence,
     cd_gradient,
     code_potential,
     col2im,
@@ -33,6 +35,12 @@ from capsnp.functional import (
     log_sum_over_states,
     logsumexp,
     mix,
+    neuron_energy,
+    neuron_free_energy,
+    neuron_gradient,
+    neuron_hidden_probability,
+    neuron_mix,
+    neuron_visible_field,
     predictions,
     rbm_cd_gradient,
     rbm_energy,
@@ -66,8 +74,18 @@ DECODER = {"h": (2, 3, 4), "U": (5, 3, 4, 2), "e": (2, 5, 3)}
 RBM = {"v": (2, 4), "h": (2, 3), "w": (4, 3), "b": (4,), "c": (3,)}
 IMAGES, WEIGHT, CODES = (2, 6, 7, 3), (3, 2, 3, 4), (2, 4, 6, 4)
 
+NEURONS = {
+    "v": (2, 3, 4),
+    "h": (2, 5, 2),
+    "W": (3, 5, 2, 4),
+    "c": (2, 3, 5),
+    "a": (5, 2),
+    "b": (3, 4),
+}
+
 # every public function: its arrays in their order, and the options it cannot do without
 CALLS = {
+    capsule_evidence: ({"field": (2, 5, 2)}, {}),
     cd_gradient: (LAYER | {"z": (2, 5, 2)}, {}),
     code_potential: ({"y": (2, 5, 2)}, {}),
     col2im: ({"columns": (2, 4, 6, 18)}, {"shape": IMAGES, "kernel": (3, 2)}),
@@ -98,6 +116,15 @@ CALLS = {
     log_sum_over_states: (LAYER, {}),
     logsumexp: ({"x": (2, 3)}, {}),
     mix: (LAYER, {}),
+    neuron_energy: (NEURONS, {}),
+    neuron_free_energy: ({name: NEURONS[name] for name in "vWcab"}, {}),
+    neuron_gradient: (
+        {name: NEURONS[name] for name in "vWch"} | {"v_model": (2, 3, 4), "h_model": (2, 5, 2)},
+        {},
+    ),
+    neuron_hidden_probability: ({name: NEURONS[name] for name in "vWca"}, {}),
+    neuron_mix: ({name: NEURONS[name] for name in "vWcab"}, {}),
+    neuron_visible_field: ({name: NEURONS[name] for name in "hWcb"}, {}),
     predictions: ({"x": (2, 3, 4), "W": (3, 5, 2, 4)}, {}),
     rbm_cd_gradient: (
         {"v_data": (2, 4), "h_data": (2, 3), "v_model": (5, 4), "h_model": (5, 3)},
@@ -150,6 +177,9 @@ def call(function, arrays, **options):
     options = CALLS[function][1] | options
     if function is winners:
         return winners(arrays["score"], options["k"])
+    if function is neuron_gradient:
+        v, W, c, *mixing = arrays.values()
+        return neuron_gradient(v, NeuronMixing(*mixing), W, c)
     return function(*arrays.values(), **options)
 
 
