@@ -4,6 +4,7 @@ from capsnp import functional
 from capsnp.backend import Backend, get_backend
 from capsnp.functional import *  # noqa: F403
 from capsnp.models import (
+    RBM,
     CapsuleDecoder,
     CapsuleGenerator,
     ConvAutoencoder,
@@ -15,6 +16,7 @@ from capsnp.models import (
 __version__ = "0.1.0"
 
 __all__ = [
+    "RBM",
     "Backend",
     "CapsuleDecoder",
     "CapsuleGenerator",

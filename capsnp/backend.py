@@ -140,6 +140,8 @@ class Backend:
             return array.get()
         if self.name == "torch":
             return array.detach().cpu().numpy()
+        if self.name == "array-api-strict":
+            array = array.to_device(self.xp.Device("CPU_DEVICE"))
         return np.asarray(array)
 
     def synchronize(self) -> None:

@@ -30,7 +30,7 @@ from capsnp.backend import Array, namespace
 from capsnp.errors import DomainError, OptionError, ShapeError
 from capsnp.functional._checks import expect_count, expect_option, first_index, floating
 from capsnp.functional._special import log_ndtr, ndtri
-from capsnp.functional.activations import logsumexp, sigmoid, softmax, softplus
+from capsnp.functional.activations import logsumexp, sigmoid, sigmoid_derivative, softmax, softplus
 
 Noise = Literal["uniform", "normal"]
 UnitKind = Literal["bernoulli", "categorical", "gaussian", "relu"]
@@ -68,6 +68,10 @@ class Units(ABC):
         """⟨s⟩ in fields x, (..., I): σ² times the derivative of `log_partition`."""
 
     @abstractmethod
+    def variance(self, x: Array) -> Array:
+        """⟨s²⟩ − ⟨s⟩² in fields x, (..., I)."""
+
+    @abstractmethod
     def draw(self, x: Array, noise: Array) -> Array:
         """States (..., I) drawn in fields x with noise of `noise_shape`."""
 
@@ -87,8 +91,16 @@ class Units(ABC):
         """Of the noise for states of a shape."""
         return shape
 
-    def expect_states(self, name: str, s: Array) -> None:
+    def expect_states(self, name: str, s: Array, *, row: int = 0) -> None:
         """Raise `DomainError` unless all are states, or means of states; reads the array.
+
+        Parameters
+        ----------
+        name : str
+            What the caller calls them.
+        s : array, shape (B, I)
+        row : int, optional
+            Where the first is among the caller's.
 
         Examples
         --------
@@ -101,10 +113,10 @@ got 255 at (0, 1)
         xp = namespace(s=s)
         outside = self.outside(s)
         if bool(xp.any(outside)):
-            index = first_index(xp, outside)
+            first, *place = first_index(xp, outside)
             raise DomainError(
                 f"{name}: expected {self._domain} for {self.name} units, "
-                f"got {float(s[index]):g} at {index}"
+                f"got {float(s[(first, *place)]):g} at {(row + first, *place)}"
             )
 
     _domain: ClassVar[str]
@@ -155,6 +167,9 @@ class Bernoulli(DiscreteUnits):
     def mean(self, x: Array) -> Array:
         return sigmoid(x)
 
+    def variance(self, x: Array) -> Array:
+        return sigmoid_derivative(x)
+
     def draw(self, x: Array, noise: Array) -> Array:
         return namespace(x=x).astype(noise < sigmoid(x), x.dtype)
 
@@ -204,6 +219,10 @@ class Categorical(DiscreteUnits):
 
     def mean(self, x: Array) -> Array:
         return namespace(x=x).reshape(softmax(self._grouped(x)), x.shape)
+
+    def variance(self, x: Array) -> Array:
+        mean = self.mean(x)
+        return mean * (1.0 - mean)
 
     def draw(self, x: Array, noise: Array) -> Array:
         xp = namespace(x=x, noise=noise)
@@ -286,6 +305,11 @@ class Gaussian(Units):
     def mean(self, x: Array) -> Array:
         return x
 
+    def variance(self, x: Array) -> Array:
+        xp = namespace(x=x)
+        one = xp.ones_like(x)
+        return one if self.log_variance is None else one * xp.exp(self.log_variance)
+
     def draw(self, x: Array, noise: Array) -> Array:
         if self.log_variance is None:
             return x + noise
@@ -351,7 +375,13 @@ class Relu(Units):
         xp = namespace(x=x)
         near = xp.clip(x, min=-_FAR)
         direct = near + xp.exp(-0.5 * near * near - 0.5 * LOG_2PI - log_ndtr(near))
-        return xp.where(x < -_FAR, _far_mean(xp.clip(-x, min=_FAR)), direct)
+        return xp.where(x < -_FAR, _far_moments(xp.clip(-x, min=_FAR))[0], direct)
+
+    def variance(self, x: Array) -> Array:
+        xp = namespace(x=x)
+        mean, near = self.mean(x), xp.clip(x, min=-_FAR)
+        direct = xp.clip(1.0 + mean * (near - mean), min=0.0)
+        return xp.where(x < -_FAR, _far_moments(xp.clip(-x, min=_FAR))[1], direct)
 
     def draw(self, x: Array, noise: Array) -> Array:
         xp = namespace(x=x, noise=noise)
@@ -366,7 +396,7 @@ class Relu(Units):
         xp = namespace(x=x)
         near, far = xp.clip(x, min=-_FAR), xp.clip(-x, min=_FAR)
         direct = 0.5 * near * near + 0.5 * LOG_2PI + log_ndtr(near)
-        return xp.where(x < -_FAR, -xp.log(far + _far_mean(far)), direct)
+        return xp.where(x < -_FAR, -xp.log(far + _far_moments(far)[0]), direct)
 
     def _draw_below(self, x: Array, tail: Array) -> Array:
         """Newton's method for the s with log P(state > s) = log tail, in fields below 0.
@@ -398,12 +428,13 @@ _TINY = 1e-30
 """Beside a divisor that may be 0 where the dividend is."""
 
 
-def _far_mean(a: Array) -> Array:
-    """⟨s⟩ of rectified units in fields −a, a ≥ 4."""
-    fraction = 0.5 * (a + namespace(a=a).sqrt(a * a + 4.0 * (_FRACTIONS + 1)))  # as if it stayed
+def _far_moments(a: Array) -> tuple[Array, Array]:
+    """⟨s⟩ and its derivative by the field, the variance, of rectified units in fields −a, a ≥ 4."""
+    root = namespace(a=a).sqrt(a * a + 4.0 * (_FRACTIONS + 1))
+    fraction, slope = 0.5 * (a + root), 0.5 * (1.0 + a / root)  # as if it stayed
     for k in range(_FRACTIONS, 1, -1):
-        fraction = a + k / fraction
-    return 1.0 / fraction
+        fraction, slope = a + k / fraction, 1.0 - k * slope / fraction**2
+    return 1.0 / fraction, slope / fraction**2
 
 
 def _draw_above(x: Array, tail: Array) -> Array:

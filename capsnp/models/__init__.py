@@ -6,9 +6,11 @@ from capsnp.models.expert_capsules import PAPER, ExpertCapsules
 from capsnp.models.expert_neurons import ExpertNeurons
 from capsnp.models.generator import CapsuleGenerator
 from capsnp.models.mixture import MixtureModel
+from capsnp.models.rbm import RBM
 
 __all__ = [
     "PAPER",
+    "RBM",
     "CapsuleDecoder",
     "CapsuleGenerator",
     "ConvAutoencoder",

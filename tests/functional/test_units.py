@@ -177,3 +177,21 @@ def test_wrong_options_are_named(library):
         Categorical(1)
     with pytest.raises(ShapeError, match=r"multiple of 3 \(n_categories\) .* got shape \(2, 4\)$"):
         Categorical(3).mean(library.from_host(np.zeros((2, 4))))
+
+
+@pytest.mark.parametrize(
+    "units",
+    [Bernoulli(), Categorical(2), Gaussian(), Gaussian(LOG_VARIANCE), Relu()],
+    ids=lambda u: u.name,
+)
+def test_variance_is_the_slope_of_the_mean(library, units):
+    """d⟨s⟩/dx by differences, times σ² where the field is scaled by it."""
+    here = on(library, units)
+    x = np.stack([FIELDS[:9], 0.0 * FIELDS[:9]], axis=1)
+    step = np.asarray([1e-4, 0.0])
+    ends = [library.to_host(here.mean(library.from_host(x + sign * step))) for sign in (1, -1)]
+    slope = ((ends[0] - ends[1]) / 2e-4)[:, 0]
+    if units.name == "gaussian" and units.log_variance is not None:
+        slope = slope * np.exp(LOG_VARIANCE[0])
+    got = library.to_host(here.variance(library.from_host(x)))[:, 0]
+    np.testing.assert_allclose(got, slope, rtol=1e-6, atol=1e-9)

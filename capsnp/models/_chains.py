@@ -1,0 +1,245 @@
+"""Where a gradient's model term comes from: chains at the data, kept, or tempered."""
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+
+from capsnp.backend import Array, Backend
+from capsnp.functional.harmonium import (
+    Harmonium,
+    draw_visible,
+    free_energy,
+    hidden_field,
+    independent,
+    tempered,
+)
+from capsnp.functional.units import Units
+
+ADAPT_EVERY = 20
+"""Steps between two settings of the temperatures."""
+
+FORGETTING = 0.05
+"""Share of the newest step in an exchange rate."""
+
+
+class Noise:
+    """Bulk noise for units, in a dtype, from one generator.
+
+    Parameters
+    ----------
+    backend : Backend
+    dtype : {"float32", "float64"}
+    rng : generator
+        With `random` and `standard_normal`.
+    """
+
+    def __init__(self, backend: Backend, dtype: str, rng: Any) -> None:
+        self.backend, self.dtype, self.rng = backend, dtype, rng
+
+    def for_states(self, units: Units, shape: tuple[int, ...]) -> Array:
+        """What `Units.draw` takes for states of a shape."""
+        draw = self.rng.random if units.noise == "uniform" else self.rng.standard_normal
+        return self.backend.asarray(draw(units.noise_shape(shape), dtype=self.dtype))
+
+    def uniform(self, n: int) -> Array:
+        """Of shape (n,)."""
+        return self.backend.asarray(self.rng.random(n, dtype=self.dtype))
+
+
+def sweep(machine: Harmonium, h: Array, noise: Noise, k: int) -> tuple[Array, Array]:
+    """Visible states (N, I) after k Gibbs steps from hidden ones, and the hidden fields there."""
+    shape = (h.shape[0], machine.w.shape[0])
+    v = draw_visible(machine, h, noise.for_states(machine.visible, shape))
+    x = hidden_field(machine, v)
+    for _ in range(k - 1):
+        h = machine.hidden.draw(x, noise.for_states(machine.hidden, tuple(x.shape)))
+        v = draw_visible(machine, h, noise.for_states(machine.visible, shape))
+        x = hidden_field(machine, v)
+    return v, x
+
+
+class Ends(NamedTuple):
+    """Ends of the chains.
+
+    Attributes
+    ----------
+    v : array, shape (N, I)
+    h : array, shape (N, J)
+        Means given v.
+    """
+
+    v: Array
+    h: Array
+
+
+class Chains(Protocol):
+    """What gives the model term of a step."""
+
+    def advance(self, machine: Harmonium, h_data: Array, noise: Noise, k: int) -> Ends:
+        """Run k Gibbs steps; `h_data` are hidden states drawn at the data."""
+
+    def samples(self, machine: Harmonium, noise: Noise) -> Array:
+        """Hidden states at the chains' ends, (N, J)."""
+
+    def state(self, to_host: Callable[[Array], np.ndarray]) -> dict[str, np.ndarray]:
+        """All that is needed to go on."""
+
+    def restore(self, state: Mapping[str, np.ndarray], to_device: Callable[[Any], Array]) -> None:
+        """Go back to a `state`."""
+
+
+class FromData:
+    """Contrastive divergence: every step's chains start at its data."""
+
+    h: Array | None = None
+
+    def advance(self, machine: Harmonium, h_data: Array, noise: Noise, k: int) -> Ends:
+        v, self._field = sweep(machine, h_data, noise, k)
+        return Ends(v, machine.hidden.mean(self._field))
+
+    def samples(self, machine: Harmonium, noise: Noise) -> Array:
+        return machine.hidden.draw(
+            self._field, noise.for_states(machine.hidden, tuple(self._field.shape))
+        )
+
+    def state(self, to_host: Callable[[Array], np.ndarray]) -> dict[str, np.ndarray]:  # noqa: ARG002
+        return {}
+
+    def restore(self, state: Mapping[str, np.ndarray], to_device: Callable[[Any], Array]) -> None:
+        pass
+
+
+class Persistent:
+    """Persistent contrastive divergence: chains go on from step to step.
+
+    Parameters
+    ----------
+    h : array, shape (N, J)
+        Hidden states to start from.
+
+    References
+    ----------
+    Younes (1989); Tieleman (2008), Training restricted Boltzmann machines using approximations to
+    the likelihood gradient.
+    """
+
+    def __init__(self, h: Array) -> None:
+        self.h = h
+
+    def advance(self, machine: Harmonium, h_data: Array, noise: Noise, k: int) -> Ends:  # noqa: ARG002
+        v, x = sweep(machine, self.h, noise, k)
+        self.h = machine.hidden.draw(x, noise.for_states(machine.hidden, tuple(x.shape)))
+        return Ends(v, machine.hidden.mean(x))
+
+    def samples(self, machine: Harmonium, noise: Noise) -> Array:  # noqa: ARG002
+        return self.h
+
+    def state(self, to_host: Callable[[Array], np.ndarray]) -> dict[str, np.ndarray]:
+        return {"chains": to_host(self.h)}
+
+    def restore(self, state: Mapping[str, np.ndarray], to_device: Callable[[Any], Array]) -> None:
+        self.h = to_device(state["chains"])
+
+
+class Tempered:
+    r"""Parallel tempering: persistent chains at several β, neighbours of which exchange states.
+
+    States of the chains at :math:`β_t` and :math:`β_{t+1}` are exchanged with probability
+
+    .. math:: \min\big(1,\, e^{F_t(v_t) + F_{t+1}(v_{t+1}) - F_t(v_{t+1}) - F_{t+1}(v_t)}\big)
+
+    even pairs and odd pairs in turns. The β lie so that all pairs refuse alike, by interpolation of
+    the refusals added up along β.
+
+    Parameters
+    ----------
+    h : array, shape (T, N, J)
+        Hidden states to start from, the hottest first.
+    b : array, shape (I,)
+        Visible biases of the machine at β = 0.
+
+    Attributes
+    ----------
+    betas : numpy.ndarray, shape (T,)
+        From 0 to 1.
+    exchange_rates : numpy.ndarray, shape (T - 1,)
+        Moving averages of the probability above.
+
+    References
+    ----------
+    Desjardins et al. (2010), Tempered Markov chain Monte Carlo for training of restricted
+    Boltzmann machines; Syed et al. (2022), Non-reversible parallel tempering.
+    """
+
+    def __init__(self, h: Array, b: Array) -> None:
+        self.b = b
+        self.h = [h[t, ...] for t in range(h.shape[0])]
+        self.betas = np.linspace(0.0, 1.0, len(self.h))
+        self.exchange_rates = np.full(len(self.h) - 1, 0.5)
+        self.count = 0
+
+    def advance(self, machine: Harmonium, h_data: Array, noise: Noise, k: int) -> Ends:  # noqa: ARG002
+        base = independent(machine, self.b)
+        ladder = [tempered(machine, float(beta), base) for beta in self.betas]
+        v = [sweep(m, h, noise, k)[0] for m, h in zip(ladder, self.h, strict=True)]
+        for t in range(self.count % 2, len(v) - 1, 2):
+            v[t], v[t + 1] = self._exchange(ladder, v, t, noise)
+        self.count += 1
+        if self.count % ADAPT_EVERY == 0:
+            self.betas = spread(self.betas, self.exchange_rates)
+        fields = [hidden_field(m, states) for m, states in zip(ladder, v, strict=True)]
+        self.h = [
+            machine.hidden.draw(x, noise.for_states(machine.hidden, tuple(x.shape))) for x in fields
+        ]
+        return Ends(v[-1], machine.hidden.mean(fields[-1]))
+
+    def _exchange(
+        self, ladder: list[Harmonium], v: list[Array], t: int, noise: Noise
+    ) -> tuple[Array, Array]:
+        """States of two neighbours, exchanged in some of the chains."""
+        xp = noise.backend.xp
+        hot, cold = ladder[t], ladder[t + 1]
+        gain = free_energy(hot, v[t]) - free_energy(hot, v[t + 1])
+        gain = gain + free_energy(cold, v[t + 1]) - free_energy(cold, v[t])
+        accept = xp.exp(xp.clip(gain, max=0.0))
+        rate = float(xp.mean(accept))
+        self.exchange_rates[t] += FORGETTING * (rate - self.exchange_rates[t])
+        swapped = (noise.uniform(accept.shape[0]) < accept)[:, None]
+        return xp.where(swapped, v[t + 1], v[t]), xp.where(swapped, v[t], v[t + 1])
+
+    def samples(self, machine: Harmonium, noise: Noise) -> Array:  # noqa: ARG002
+        return self.h[-1]
+
+    def state(self, to_host: Callable[[Array], np.ndarray]) -> dict[str, np.ndarray]:
+        return {
+            "chains": np.stack([to_host(h) for h in self.h]),
+            "betas": self.betas,
+            "exchange_rates": self.exchange_rates,
+            "base": to_host(self.b),
+            "exchanges": np.asarray(self.count),
+        }
+
+    def restore(self, state: Mapping[str, np.ndarray], to_device: Callable[[Any], Array]) -> None:
+        self.h = [to_device(h) for h in state["chains"]]
+        self.betas, self.exchange_rates = state["betas"], np.array(state["exchange_rates"])
+        self.b, self.count = to_device(state["base"]), int(state["exchanges"])
+
+
+def spread(betas: np.ndarray, exchange_rates: np.ndarray) -> np.ndarray:
+    """β from 0 to 1 between which refusals are alike, if refusals add up along β.
+
+    Parameters
+    ----------
+    betas : numpy.ndarray, shape (T,)
+        Increasing.
+    exchange_rates : numpy.ndarray, shape (T - 1,)
+
+    Examples
+    --------
+    >>> spread(np.asarray([0.0, 0.5, 1.0]), np.asarray([0.4, 0.8])).round(3)
+    array([0.   , 0.333, 1.   ])
+    """
+    refused = np.cumsum(np.maximum(1.0 - exchange_rates, 1e-3))
+    refused = np.concatenate([[0.0], refused])
+    return np.interp(np.linspace(0.0, refused[-1], len(betas)), refused, betas)
