@@ -269,6 +269,9 @@ class ExpertNeurons(RoutedLayer):
     ) -> np.ndarray:
         """Features (n, I, P) at the end of chains that start from noise; see `gibbs`.
 
+        What one mixing of means has trained need not be good far from the data: a long chain may
+        end in states that training never met.
+
         Parameters
         ----------
         n : int
