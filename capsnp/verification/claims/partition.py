@@ -33,13 +33,19 @@ def machines(lab: Lab, n: int) -> Iterator[tuple[np.ndarray, ...]]:
 
 
 class Written:
-    """Noise that makes Bernoulli units what is written."""
+    """Noise that makes Bernoulli units what is written, as close to their chances as this tells."""
 
-    def __init__(self, lab: Lab, *states: np.ndarray) -> None:
-        self._noise = iter([lab.backend.asarray(1.0 - each, dtype=lab.dtype) for each in states])
+    def __init__(self, lab: Lab, *noise: np.ndarray) -> None:
+        self._noise = iter([lab.backend.asarray(each, dtype=lab.dtype) for each in noise])
 
     def __call__(self, units: Units, shape: tuple[int, ...]) -> Array:  # noqa: ARG002
         return next(self._noise)
+
+
+def just(states: np.ndarray, fields: np.ndarray) -> np.ndarray:
+    """Noise with which units in fields (N, K) are just on or just off: a thousandth from it."""
+    on = 1.0 / (1.0 + np.exp(-fields))
+    return np.where(states == 1.0, 0.999 * on, on + 0.001 * (1.0 - on))
 
 
 def sum_over_states(w: np.ndarray, b: np.ndarray, c: np.ndarray) -> float:
@@ -108,10 +114,15 @@ def weights_of_all_paths_up(lab: Lab) -> Checks:
     v0, h, v1 = _all_paths()
     betas, beta = np.asarray(BETAS), BETAS[1]
     for w, b, c, b0 in machines(lab, 3):
+        steps = (
+            (v0, b0 + 0.0 * v0),
+            (h, beta * (v0 @ w + c)),
+            (v1, beta * (h @ w.T + b) + (1.0 - beta) * b0),
+        )
         last = (np.zeros_like(h), np.zeros_like(v0))  # no weight depends on the last step
-        up = anneal_up(_path(lab, w, b, c, b0), betas, len(v0), Written(lab, v0, h, v1, *last))
-        likely = chance(v0, b0 + 0.0 * v0) * chance(h, beta * (v0 @ w + c))
-        likely = likely * chance(v1, beta * (h @ w.T + b) + (1.0 - beta) * b0)
+        noise = Written(lab, *(just(*step) for step in steps), *last)
+        up = anneal_up(_path(lab, w, b, c, b0), betas, len(v0), noise)
+        likely = np.prod([chance(*step) for step in steps], axis=0)
         ratio = math.exp(sum_over_states(w, b, c)) / (2.0**J * np.prod(1.0 + np.exp(b0)))
         mean = math.fsum(likely * np.exp(up.log_weights))
         largest = 1.0 + sum(float(np.sum(np.abs(part))) for part in (w, b, c, b0))
@@ -130,10 +141,12 @@ def weights_of_all_paths_down(lab: Lab) -> Checks:
     betas = np.asarray([0.0, 1.0])
     for w, b, c, b0 in machines(lab, 3):
         there = lab.backend.asarray(start, dtype=lab.dtype)
-        down = anneal_down(_path(lab, w, b, c, b0), betas, there, Written(lab, h, v))
+        steps = (h, start @ w + c), (v, h @ w.T + b)
+        noise = Written(lab, *(just(*step) for step in steps))
+        down = anneal_down(_path(lab, w, b, c, b0), betas, there, noise)
         log_z = sum_over_states(w, b, c)
         score = start @ b + np.sum(np.log1p(np.exp(start @ w + c)), axis=1)
-        likely = np.exp(score - log_z) * chance(h, start @ w + c) * chance(v, h @ w.T + b)
+        likely = np.exp(score - log_z) * np.prod([chance(*step) for step in steps], axis=0)
         ratio = math.exp(-log_z) * 2.0**J * np.prod(1.0 + np.exp(b0))
         mean = math.fsum(likely * np.exp(-down.log_weights))
         largest = 1.0 + sum(float(np.sum(np.abs(part))) for part in (w, b, c, b0))
