@@ -41,6 +41,7 @@ SQUASH = "functional/squash.py"
 WINNERS = "functional/winners.py"
 NETWORK = "models/_convolutional.py"
 CAPSULES = "models/_capsule_training.py"
+CHAINS = "models/_chains.py"
 DECODER = "models/capsule_decoder.py"
 
 RBM_MUTANTS = (
@@ -999,6 +1000,13 @@ SETTLING_MUTANTS = (
 )
 
 TRAINING_MUTANTS = (
+    Mutant(
+        "a persistent chain that is never updated",
+        CHAINS,
+        "self.h = machine.hidden.draw(x, noise",
+        "machine.hidden.draw(x, noise",
+        "tests/models/test_rbm.py::test_kept_chains_move_at_every_step",
+    ),
     Mutant(
         "each capsule's examples averaged over themselves, not over the batch",
         CAPSULES,

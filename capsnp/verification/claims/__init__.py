@@ -16,6 +16,7 @@ from capsnp.verification.claims import potentials
 from capsnp.verification.claims import settled
 from capsnp.verification.claims import neurons
 from capsnp.verification.claims import partition
+from capsnp.verification.claims import harmonium
 
 __all__ = [
     "activations",
@@ -25,6 +26,7 @@ __all__ = [
     "convolutions",
     "energies",
     "gibbs",
+    "harmonium",
     "likelihood",
     "neurons",
     "partition",
