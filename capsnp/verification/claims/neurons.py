@@ -102,7 +102,7 @@ def neuron_energy_by_loops(lab: Lab) -> Checks:
         for visible in ("bernoulli", "gaussian"):
             terms = [-minus_energy(x, s, layer, visible) for x, s in itertools.product(V, H)]
             found = lab.run(neuron_energy, v, h, *layer, visible=visible)
-            yield lab.near(found, terms, magnitude=layer.largest**2, terms=ROUNDINGS)
+            yield lab.near(found, terms, magnitude=layer.largest, terms=ROUNDINGS)
 
 
 @claim(
@@ -311,7 +311,7 @@ def neuron_mixing_by_loops(lab: Lab) -> Checks:
                 hidden_of(expected.v_model[n], W, c[n], a, on[n], into=expected.h_model[n])
             size = Neurons(W, np.ones((I, J)), a, b).largest
             for one, other in zip(found, expected, strict=True):
-                yield lab.near(one, other, magnitude=1.0, terms=ROUNDINGS, condition=size**2)
+                yield lab.near(one, other, magnitude=1.0, terms=ROUNDINGS, condition=size)
 
 
 def hidden_of(
@@ -342,7 +342,7 @@ def neuron_gradient_by_complex_step(lab: Lab) -> Checks:
             for row in rows:
                 share[row] += 1.0 / len(rows)
             found = signed_gradient(lab, layer, share, offset)
-            terms = 8.0 * len(V) * ROUNDINGS
+            terms = 4.0 * ROUNDINGS
             for name in ("W", "a", "b"):
 
                 def mean_log_p(at: np.ndarray, name=name, rows=rows, offset=offset) -> complex:
@@ -352,7 +352,7 @@ def neuron_gradient_by_complex_step(lab: Lab) -> Checks:
 
                 expected = slopes(mean_log_p, getattr(layer, name))
                 actual = getattr(found, name)
-                yield lab.near(actual, expected, magnitude=layer.largest, terms=terms)
+                yield lab.near(actual, expected, magnitude=1.0, terms=terms)
 
 
 def signed_gradient(lab: Lab, layer: Neurons, share: np.ndarray, offset: float) -> NeuronGradient:
