@@ -264,7 +264,15 @@ def harmonium_gibbs_step_keeps_visible_states(lab: Lab) -> Checks:
             to_v = np.prod(chosen, axis=2)
         log_p = np.asarray([-problem.sums(v)[0] for v in problem.v])
         kernel = of_states(on_h, h) @ to_v
-        found = check_stationarity(kernel, lambda _, log_p=log_p: log_p, problem.v)
+
+        def density(_: np.ndarray, log_p: np.ndarray = log_p) -> np.ndarray:
+            return log_p
+
+        found = check_stationarity(kernel, density, problem.v)
         yield lab.below(found.distance, ROUNDINGS * problem.largest * lab.eps, "roundings")
-        moved = check_stationarity(kernel, lambda s, log_p=log_p: log_p + s[:, 0], problem.v)
+
+        def other(states: np.ndarray, log_p: np.ndarray = log_p) -> np.ndarray:
+            return log_p + states[:, 0]
+
+        moved = check_stationarity(kernel, other, problem.v)
         yield lab.true(moved.distance > 1e-3, "another distribution moves")
