@@ -297,10 +297,11 @@ def checked(name: str, value: Any) -> Any:
 def _nearest(name: str) -> list[str]:
     """Known settings that look like a name, those with its last part first."""
     last = name.rpartition(".")[2]
-    same = [known for known in schema() if known.rpartition(".")[2] == last]
-    close = difflib.get_close_matches(name, schema(), n=3, cutoff=0.0)
-    parts = {known.rpartition(".")[2]: known for known in schema()}
-    similar = [parts[part] for part in difflib.get_close_matches(last, parts, n=1, cutoff=0.8)]
+    parts = {known: known.rpartition(".")[2] for known in schema()}
+    close = difflib.get_close_matches(name, parts, n=len(parts), cutoff=0.0)
+    like = difflib.get_close_matches(last, set(parts.values()), n=1, cutoff=0.8)
+    same = [known for known in close if parts[known] == last]
+    similar = [known for known in close if parts[known] in like][:1]
     return list(dict.fromkeys(same + similar + close))[:3]
 
 
