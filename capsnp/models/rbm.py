@@ -445,13 +445,13 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
     # --- inference -------------------------------------------------------------------------
 
     def transform(self, X: Any) -> Any:
-        """Means of the hidden units given rows, (N, n_components); of Bernoulli units P(on)."""
+        """Means of the hidden units given rows, (N, J); of Bernoulli units P(on)."""
         return self._joined(
             (harmonium.hidden_mean(self.machine_, v) for v in self._blocks(X, "transform")), X
         )
 
     def inverse_transform(self, H: Any) -> Any:
-        """Means of the visible units given hidden states or means, (N, n_features_in_)."""
+        """Means of the visible units given hidden states or means, (N, I)."""
         h = self._hidden(H)
         return self._joined([harmonium.visible_mean(self.machine_, h)], H)
 
