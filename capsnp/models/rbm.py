@@ -102,20 +102,20 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
 
     Attributes
     ----------
-    components_ : array, shape (n_components, n_features_in_)
+    components_ : array, shape (J, I)
         wᵀ.
-    intercept_visible_ : array, shape (n_features_in_,)
+    intercept_visible_ : array, shape (I,)
         b; from the data's moments at first.
-    intercept_hidden_ : array, shape (n_components,)
+    intercept_hidden_ : array, shape (J,)
         c.
-    log_variance_ : array, shape (n_features_in_,)
+    log_variance_ : array, shape (I,)
         Of Gaussian visible units.
     visible_ : str
         Kind of the visible units.
-    mean_, scale_ : array, shape (n_features_in_,)
+    mean_, scale_ : array, shape (I,)
         Of the data: means, and standard deviations for Gaussian units, which are trained on
         standardized features.
-    h_samples_ : array, shape (n_chains, n_components)
+    h_samples_ : array, shape (n_chains, J)
         Hidden states at the chains' ends.
     betas_, exchange_rates_ : numpy.ndarray, shapes (n_temperatures,) and (n_temperatures - 1,)
         Of "pt": inverse temperatures, and how often neighbours exchanged states.
