@@ -37,6 +37,9 @@ reads all weights, and narrower products cost more."""
 _COPIES = 4
 """Parts, at least, in which an array is copied on a host's threads."""
 
+HOST_THREADS = 2**16
+"""Numbers in an array on a host from which threads are worth their start."""
+
 _MIN_EXAMPLES = 16
 """A block is not cut to fewer examples: narrower matrix products cost more."""
 
@@ -356,7 +359,7 @@ def join(xp: Any, parts: Sequence[Array]) -> Array:
     """Parts one after the other along their first axis, copied on a host's threads."""
     if len(parts) == 1:
         return parts[0]
-    if not is_numpy_namespace(xp):
+    if not is_numpy_namespace(xp) or len(parts) * parts[0].size < HOST_THREADS:
         return xp.concat(parts, axis=0)
     stops = list(itertools.accumulate(part.shape[0] for part in parts))
     whole = xp.empty((stops[-1], *parts[0].shape[1:]), dtype=parts[0].dtype)
@@ -383,8 +386,8 @@ def in_order(xp: Any, array: Array) -> Array:
     """The array, copied unless it lies in order; on a host's threads."""
     if not is_numpy_namespace(xp):
         return xp.reshape(xp.reshape(array, (-1,)), array.shape)
-    if array.flags.c_contiguous:
-        return array
+    if array.flags.c_contiguous or array.size < HOST_THREADS:
+        return xp.ascontiguousarray(array)
     whole = xp.empty(array.shape, dtype=array.dtype)
 
     def copy(s: slice) -> None:

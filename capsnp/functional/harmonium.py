@@ -18,6 +18,7 @@ independent, in fields b + Σ_j w_ij φ(h)_j and c + Σ_i φ(v)_i w_ij.
 `independent`                 a machine of the same kinds without weights, to start from
 `independent_log_partition`   log Z of such a machine
 `tempered`                    the machine between two others, of the same kinds
+`exchange_probability`        with which chains of two machines exchange their states
 ============================  =================================================================
 
 The states of a layer of discrete units are listed by ``machine.visible.states`` and
@@ -583,6 +584,43 @@ def _learns_variance(machine: Harmonium) -> bool:
 def _times(xp: Any, s: Array, w: Array) -> Array:
     """Σ_i s_i w_ij: (..., I) and (I, J) to (..., J)."""
     return xp.tensordot(s, w, axes=1)
+
+
+def exchange_probability(first: Harmonium, second: Harmonium, v: Array, u: Array) -> Array:
+    r"""Probability with which two chains exchange their states in parallel tempering.
+
+    .. math:: \min\big(1,\, e^{F_1(v) + F_2(u) - F_1(u) - F_2(v)}\big)
+
+    leaves both distributions as they are.
+
+    Parameters
+    ----------
+    first, second : Harmonium
+        Of the same visible units.
+    v, u : array, shape (..., I)
+        States of chains of the first machine, and of the second.
+
+    Returns
+    -------
+    array, shape (...)
+
+    References
+    ----------
+    Desjardins et al. (2010), Tempered Markov chain Monte Carlo for training of restricted
+    Boltzmann machines.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> hot = Harmonium(np.zeros((1, 1)), np.zeros(1), np.zeros(1))
+    >>> cold = Harmonium(np.zeros((1, 1)), np.asarray([2.0]), np.zeros(1))
+    >>> exchange_probability(hot, cold, np.asarray([[0.0], [1.0]]), np.asarray([[1.0], [0.0]]))
+    array([0.13533528, 1.        ])
+    """
+    gain = free_energy(first, v) - free_energy(first, u)
+    gain = gain + free_energy(second, u) - free_energy(second, v)
+    xp = namespace(gain=gain)
+    return xp.exp(xp.clip(gain, max=0.0))
 
 
 def _expect_machine(machine: Harmonium, *, v: Array | None = None, h: Array | None = None) -> Any:

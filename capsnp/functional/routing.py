@@ -21,6 +21,7 @@ from capsnp.functional._checks import (
     floating,
 )
 from capsnp.functional._coupling import (
+    HOST_THREADS,
     columns,
     coupling,
     examples_at_a_time,
@@ -302,7 +303,8 @@ def _uniform(xp: Any, x: Array, W: Array, normalize: Normalize) -> Routing:
     share = 1.0 / (I if normalize == "inputs" else J)
     c = xp.full((B, I, J), share, dtype=x.dtype, device=device(x))
     x_PIB = planes(xp, x)
-    parts = _slices(J, -(-J // _PARTS)) if is_numpy_namespace(xp) else [slice(0, J)]
+    many = is_numpy_namespace(xp) and J * I * B >= HOST_THREADS
+    parts = _slices(J, -(-J // _PARTS) if many else J)
     z = _each(
         xp,
         lambda s: Votes(xp, columns(xp, W[:, s, ...]), x_PIB, cosine=False).mean(share),

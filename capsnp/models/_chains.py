@@ -9,7 +9,7 @@ from capsnp.backend import Array, Backend
 from capsnp.functional.harmonium import (
     Harmonium,
     draw_visible,
-    free_energy,
+    exchange_probability,
     hidden_field,
     independent,
     tempered,
@@ -145,26 +145,8 @@ class Persistent:
 class Tempered:
     r"""Parallel tempering: persistent chains at several β, neighbours of which exchange states.
 
-    States of the chains at :math:`β_t` and :math:`β_{t+1}` are exchanged with probability
-
-    .. math:: \min\big(1,\, e^{F_t(v_t) + F_{t+1}(v_{t+1}) - F_t(v_{t+1}) - F_{t+1}(v_t)}\big)
-
-    even pairs and odd pairs in turns. The β lie so that all pairs refuse alike, by interpolation of
-    the refusals added up along β.
-
-    Parameters
-    ----------
-    h : array, shape (T, N, J)
-        Hidden states to start from, the hottest first.
-    b : array, shape (I,)
-        Visible biases of the machine at β = 0.
-
-    Attributes
-    ----------
-    betas : numpy.ndarray, shape (T,)
-        From 0 to 1.
-    exchange_rates : numpy.ndarray, shape (T - 1,)
-        Moving averages of the probability above.
+    Even pairs and odd pairs exchange in turns, by `exchange_probability`. The β lie so that all pairs
+    refuse alike, by interpolation of the refusals added up along β.
 
     References
     ----------
@@ -199,10 +181,7 @@ class Tempered:
     ) -> tuple[Array, Array]:
         """States of two neighbours, exchanged in some of the chains."""
         xp = noise.backend.xp
-        hot, cold = ladder[t], ladder[t + 1]
-        gain = free_energy(hot, v[t]) - free_energy(hot, v[t + 1])
-        gain = gain + free_energy(cold, v[t + 1]) - free_energy(cold, v[t])
-        accept = xp.exp(xp.clip(gain, max=0.0))
+        accept = exchange_probability(ladder[t], ladder[t + 1], v[t], v[t + 1])
         rate = float(xp.mean(accept))
         self.exchange_rates[t] += FORGETTING * (rate - self.exchange_rates[t])
         swapped = (noise.uniform(accept.shape[0]) < accept)[:, None]

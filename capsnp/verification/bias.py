@@ -18,11 +18,13 @@ from typing import Literal, get_args
 
 import numpy as np
 
+from capsnp.backend import get_backend
 from capsnp.errors import OptionError, ShapeError
 from capsnp.functional import cd_gradient
 from capsnp.functional._checks import expect_count, expect_option, expect_range
 from capsnp.functional.harmonium import (
     Harmonium,
+    exchange_probability,
     free_energy,
     gibbs_step,
     hidden_mean,
@@ -32,6 +34,7 @@ from capsnp.functional.harmonium import (
     visible_mean,
 )
 from capsnp.functional.units import DiscreteUnits, Units
+from capsnp.models._chains import Noise
 from capsnp.verification.exact import ExactCapsules
 
 Estimator = Literal["cd", "pcd", "pt", "mixing"]
@@ -250,24 +253,20 @@ def _chains(
 
 def _walk(machine: Harmonium, v: np.ndarray, k: int, rng: np.random.Generator) -> np.ndarray:
     """Chains v (R, N, I) after k Gibbs steps."""
+    noise = Noise(get_backend("numpy"), "float64", rng).for_states
     layers = ((machine.hidden, len(machine.c)), (machine.visible, len(machine.b)))
     for _ in range(k):
-        noise = [_noise(units, (*v.shape[:-1], size), rng) for units, size in layers]
-        v = gibbs_step(machine, v, *noise).v
+        drawn = (noise(units, (*v.shape[:-1], size)) for units, size in layers)
+        v = gibbs_step(machine, v, *drawn).v
     return v
-
-
-def _noise(units: Units, shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-    shape = units.noise_shape(shape)
-    return rng.standard_normal(shape) if units.noise == "normal" else rng.random(shape)
 
 
 def exchange(ladder: list[Harmonium], states: list[np.ndarray], rng: np.random.Generator) -> None:
     """Exchange states of neighbours with the probability that keeps both distributions."""
     for low in range(len(ladder) - 1):
-        (cold, hot), (v, u) = ladder[low : low + 2], states[low : low + 2]
-        gain = free_energy(cold, v) + free_energy(hot, u) - free_energy(cold, u)
-        swap = np.log(1.0 - rng.random(gain.shape)) < gain - free_energy(hot, v)
+        v, u = states[low : low + 2]
+        accept = exchange_probability(ladder[low], ladder[low + 1], v, u)
+        swap = rng.random(accept.shape) < accept
         states[low] = np.where(swap[..., None], u, v)
         states[low + 1] = np.where(swap[..., None], v, u)
 

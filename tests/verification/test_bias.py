@@ -139,10 +139,7 @@ def test_the_bias_of_the_bias_is_none(rng):
         GradientBias(exact, exact + np.asarray([0.3, 0.0]) + rng.normal(size=(20, 2)))
         for _ in range(3000)
     ]
-    signed = [
-        np.sum(f.mean - exact) ** 0 * (np.sum((f.mean - exact) ** 2) - f.spread() ** 2 / 20)
-        for f in found
-    ]
+    signed = [np.sum((f.mean - exact) ** 2) - f.spread() ** 2 / 20 for f in found]
     assert np.mean(signed) == pytest.approx(0.09, abs=4 * np.std(signed) / np.sqrt(3000))
     squares = [f.bias()[0] ** 2 for f in found]
     np.testing.assert_allclose(squares, np.maximum(signed, 0.0), atol=1e-12)
