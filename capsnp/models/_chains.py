@@ -145,8 +145,22 @@ class Persistent:
 class Tempered:
     r"""Parallel tempering: persistent chains at several β, neighbours of which exchange states.
 
-    Even pairs and odd pairs exchange in turns, by `exchange_probability`. The β lie so that all pairs
-    refuse alike, by interpolation of the refusals added up along β.
+    Even pairs and odd pairs exchange in turns, by `exchange_probability`. The β lie so that all
+    pairs refuse alike, by interpolation of the refusals added up along β.
+
+    Parameters
+    ----------
+    h : array, shape (T, N, J)
+        Hidden states to start from, the hottest first.
+    b : array, shape (I,)
+        Visible biases of the machine at β = 0.
+
+    Attributes
+    ----------
+    betas : numpy.ndarray, shape (T,)
+        From 0 to 1.
+    exchange_rates : numpy.ndarray, shape (T - 1,)
+        Moving averages of the probability above.
 
     References
     ----------
