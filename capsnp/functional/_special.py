@@ -5,8 +5,11 @@ them computed on the host.
 """
 
 import importlib
+import math
 
 from capsnp.backend import Array, backend_of
+
+LOG_2PI = math.log(2.0 * math.pi)
 
 _MODULES = {
     "numpy": "scipy.special",
