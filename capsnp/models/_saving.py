@@ -20,7 +20,7 @@ from capsnp.models.capsule_decoder import CapsuleDecoder
 from capsnp.models.expert_capsules import ExpertCapsules
 from capsnp.models.expert_neurons import ExpertNeurons
 from capsnp.models.mixture import MixtureModel
-from capsnp.training.checkpoint import read_checkpoint, write_checkpoint
+from capsnp.training.checkpoint import Contents, read_checkpoint, write_checkpoint
 from capsnp.training.files import one_line
 
 if TYPE_CHECKING:
@@ -100,12 +100,12 @@ def save_model(model: "CapsuleGenerator", folder: str | Path) -> None:
     """Write a model with the parts that are fitted; see `CapsuleGenerator.save`."""
     with one_line(folder, "cannot be made a folder of a model"):
         Path(folder).mkdir(parents=True, exist_ok=True)
-    parameters = {name: _parameters(blank_part(model, name)) for name in PARTS}
+    parameters = {name: plain_parameters(blank_part(model, name)) for name in PARTS}
     info = {
         "kind": type(model).__name__,
         "experts": type(blank_part(model, "experts")).__name__,
         "version": importlib.metadata.version("capsnp"),
-        "parameters": json.dumps({"generator": _parameters(model)} | parameters),
+        "parameters": json.dumps({"generator": plain_parameters(model)} | parameters),
     }
     write_checkpoint(Path(folder) / MODEL, state_of(model), info=info)
 
@@ -113,11 +113,7 @@ def save_model(model: "CapsuleGenerator", folder: str | Path) -> None:
 def load_model(kind: type["CapsuleGenerator"], folder: str | Path, backend: Any) -> Any:
     """Read a model; see `CapsuleGenerator.load`."""
     path = Path(folder) / MODEL
-    if not path.is_file():
-        raise RunError(f"{folder}: expected a folder with a trained model ({MODEL}), found none")
-    arrays, info = read_checkpoint(path)
-    if info.get("kind") != kind.__name__:
-        raise CheckpointError(f"{path}: expected a {kind.__name__}, got {info.get('kind')}")
+    arrays, info = read_kind(path, kind)
     library = get_backend(backend)
     try:
         layer = KINDS[info.get("experts") or ExpertCapsules.__name__]
@@ -128,6 +124,26 @@ def load_model(kind: type["CapsuleGenerator"], folder: str | Path, backend: Any)
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"{path}: expected a model of this version ({error!r})") from None
     return model
+
+
+def read_kind(path: Path, kind: type) -> Contents:
+    """The contents of the file of a model of this kind.
+
+    Raises
+    ------
+    RunError
+        If it is not there.
+    CheckpointError
+        If it is damaged or of another kind.
+    """
+    if not path.is_file():
+        raise RunError(
+            f"{path.parent}: expected a folder with a trained model ({MODEL}), found none"
+        )
+    contents = read_checkpoint(path)
+    if contents.info.get("kind") != kind.__name__:
+        raise CheckpointError(f"{path}: expected {kind.__name__}, got {contents.info.get('kind')}")
+    return contents
 
 
 def _unfitted(
@@ -152,7 +168,7 @@ def _unfitted(
     return model
 
 
-def _parameters(estimator: Any) -> dict[str, Any]:
+def plain_parameters(estimator: Any) -> dict[str, Any]:
     """Plain parameters: neither the backend, which is a matter of the machine, nor the parts."""
     left_out = ("backend", *PARTS)
     values = estimator.get_params(deep=False)

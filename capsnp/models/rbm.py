@@ -3,6 +3,7 @@
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -23,6 +24,7 @@ from capsnp.functional.pseudolikelihood import hyvarinen_score, pseudo_log_likel
 from capsnp.functional.units import Units, units_of
 from capsnp.models._base import Estimator
 from capsnp.models._chains import Noise, sweep
+from capsnp.models._rbm_saving import load_rbm, save_rbm
 from capsnp.models._rbm_training import RBMTraining
 from capsnp.training.loop import Observer, train
 from capsnp.training.progress import Progress
@@ -608,6 +610,42 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
             if name in array:
                 setattr(self, f"{name}_", array[name])
         return self
+
+    def save(self, folder: str | Path) -> None:
+        """Write the machine: one file, whole or not at all.
+
+        Parameters
+        ----------
+        folder : str or Path
+            Made if it is not there; ``model.safetensors`` in it is replaced.
+
+        Raises
+        ------
+        NotFittedError
+            If it is not fitted.
+        RunError
+            If it cannot be written; an older model is still there.
+        """
+        save_rbm(self, folder)
+
+    @classmethod
+    def load(cls, folder: str | Path, backend: Any = None) -> "RBM":
+        """A machine that `save` wrote, with its parameters.
+
+        Parameters
+        ----------
+        folder : str or Path
+        backend : str, Backend or None
+            Which need not be the one that trained it.
+
+        Raises
+        ------
+        RunError
+            If the folder holds no model.
+        CheckpointError
+            If the file is damaged, or of another kind or version.
+        """
+        return load_rbm(cls, folder, backend)
 
 
 _ARRAYS = ("intercept_visible", "intercept_hidden", "log_variance", "mean", "scale", "h_samples")

@@ -117,7 +117,7 @@ def test_an_array_that_is_missing_is_named(saved, name):
 
 def test_a_file_of_another_kind(saved):
     rewrite(saved, info={"kind": "CapsuleNetwork"})
-    with pytest.raises(CheckpointError, match="expected a CapsuleGenerator, got CapsuleNetwork"):
+    with pytest.raises(CheckpointError, match="expected CapsuleGenerator, got CapsuleNetwork"):
         CapsuleGenerator.load(saved)
 
 
