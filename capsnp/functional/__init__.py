@@ -39,15 +39,17 @@ from capsnp.functional.energy import (
     joint_log_probability,
     log_sum_over_states,
 )
-from capsnp.functional.neurons import (
+from capsnp.functional.neuron_mixing import (
     NeuronGradient,
     NeuronMixing,
+    neuron_gradient,
+    neuron_mix,
+)
+from capsnp.functional.neurons import (
     capsule_evidence,
     neuron_energy,
     neuron_free_energy,
-    neuron_gradient,
     neuron_hidden_probability,
-    neuron_mix,
     neuron_visible_field,
 )
 from capsnp.functional.rbm import (
