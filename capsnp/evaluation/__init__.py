@@ -40,6 +40,7 @@ from capsnp.evaluation.likelihood import (
     log_likelihood,
     log_partition,
 )
+from capsnp.evaluation.monitor import Monitor
 from capsnp.evaluation.report import Column, Report, Table, code_table, image_table
 
 __all__ = [
@@ -55,6 +56,7 @@ __all__ = [
     "ImageScores",
     "Likelihood",
     "LogPartition",
+    "Monitor",
     "PixelFeatures",
     "Report",
     "Table",
