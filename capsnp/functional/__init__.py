@@ -50,6 +50,7 @@ from capsnp.functional.neurons import (
     neuron_energy,
     neuron_free_energy,
     neuron_hidden_probability,
+    neuron_machine,
     neuron_visible_field,
 )
 from capsnp.functional.rbm import (
@@ -120,6 +121,7 @@ __all__ = [
     "neuron_free_energy",
     "neuron_gradient",
     "neuron_hidden_probability",
+    "neuron_machine",
     "neuron_mix",
     "neuron_visible_field",
     "predictions",

@@ -10,8 +10,15 @@ from typing import Any
 
 from capsnp.backend import Array
 from capsnp.errors import ShapeError
-from capsnp.functional._checks import expect_ndim, expect_range, expect_shape, floating
+from capsnp.functional._checks import (
+    expect_ndim,
+    expect_option,
+    expect_range,
+    expect_shape,
+    floating,
+)
 from capsnp.functional._coupling import coupling, expect_coefficients, expect_weights
+from capsnp.functional._machine import Harmonium
 from capsnp.functional._neurons import (
     UNITS,
     Visible,
@@ -20,6 +27,7 @@ from capsnp.functional._neurons import (
     expect_neurons,
 )
 from capsnp.functional.activations import sigmoid, softplus
+from capsnp.functional.units import Bernoulli
 
 
 def neuron_energy(
@@ -265,6 +273,85 @@ def capsule_evidence(field: Array, /, *, offset: float = 0.0) -> Array:
         raise ShapeError("field: expected shape (..., J, D), got ()")
     expect_range("offset", offset, 0, 1)
     return xp.sum(softplus(field) - offset * field, axis=-1)
+
+
+def neuron_machine(
+    W: Array,
+    c: Array,
+    a: Array,
+    b: Array,
+    *,
+    visible: Visible = "bernoulli",
+    offset: float = 0.0,
+    visible_offset: Array | None = None,
+) -> Harmonium:
+    r"""The bipartite machine that neurons with the same coefficients for all examples are.
+
+    .. math:: w_{(ip)(jd)} = c_{ij} W_{ijdp}, \qquad b - w\,λ, \qquad a - w^\top μ
+
+    Its states are v and h themselves, laid out as I·P and J·D numbers, where those of centred
+    neurons are less μ and λ. By it neurons have what a `Harmonium` has: log Z listed or annealed,
+    likelihoods, chains, parallel tempering.
+
+    Parameters
+    ----------
+    W : array, shape (I, J, D, P)
+    c : array, shape (I, J)
+        Frozen: the same for all examples.
+    a : array, shape (J, D)
+    b : array, shape (I, P)
+    visible : {"bernoulli", "gaussian"}
+        All as in `neuron_energy`.
+    offset : float, optional
+        λ, as in `neuron_free_energy`.
+    visible_offset : array, shape (I, P), optional
+        μ, as in `neuron_mix`; by default 0.
+
+    Returns
+    -------
+    Harmonium
+        Its energies are those of `neuron_energy` at v − μ and h − λ, and a constant if there are
+        offsets.
+
+    Raises
+    ------
+    OptionError
+        If `visible` is unknown, or `offset` not within 0 to 1.
+    ShapeError, DtypeError, MixedBackendError
+        If the arrays do not fit together, or each example has coefficients of its own.
+
+    References
+    ----------
+    A reading of Hauser (2019), arXiv:1907.11639.
+    Derivation: :doc:`/derivations/neurons`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> W, c = np.asarray([[[[4.0, 2.0]]]]), np.asarray([[0.5]])
+    >>> machine = neuron_machine(W, c, np.asarray([[-2.0]]), np.asarray([[0.0, 1.0]]), offset=0.5)
+    >>> machine.w, machine.b, machine.c
+    (array([[2.],
+           [1.]]), array([-1. ,  0.5]), array([-2.]))
+    """
+    expect_option("visible", visible, UNITS)
+    expect_range("offset", offset, 0, 1)
+    xp = floating(W=W, c=c, a=a, b=b, visible_offset=visible_offset)
+    expect_weights(W)
+    I, J, D, P = W.shape
+    because = f"to match W {tuple(W.shape)}"
+    expect_shape("c", c, (I, J), axes="(I, J)", because=because)
+    expect_biases(W, a=a, b=b)
+    weighted = xp.permute_dims(c[:, :, None, None] * W, (0, 3, 1, 2))  # (I, P, J, D)
+    w, a, b = xp.reshape(weighted, (I * P, J * D)), xp.reshape(a, (-1,)), xp.reshape(b, (-1,))
+    if offset:
+        b = b - offset * xp.sum(w, axis=1)
+    if visible_offset is not None:
+        expect_shape("visible_offset", visible_offset, (I, P), axes="(I, P)", because=because)
+        mu = xp.reshape(visible_offset, (-1,))
+        a = a - xp.sum(mu[:, None] * w, axis=0)
+        b = b + mu if visible == "gaussian" else b
+    return Harmonium(w, b, a, UNITS[visible], Bernoulli())
 
 
 def _visible_energy(xp: Any, v: Array, b: Array, visible: Visible) -> Array:

@@ -39,6 +39,7 @@ from capsnp.functional import (
     neuron_free_energy,
     neuron_gradient,
     neuron_hidden_probability,
+    neuron_machine,
     neuron_mix,
     neuron_visible_field,
     predictions,
@@ -66,6 +67,7 @@ from capsnp.functional import (
     unsquash_vjp,
     winners,
 )
+from capsnp.functional.units import Units
 
 # B, I, P, J, D = 2, 3, 4, 5, 2
 LAYER = {"x": (2, 3, 4), "W": (3, 5, 2, 4), "c": (2, 3, 5)}
@@ -123,6 +125,7 @@ CALLS = {
         {},
     ),
     neuron_hidden_probability: ({name: NEURONS[name] for name in "vWca"}, {}),
+    neuron_machine: ({"W": (3, 5, 2, 4), "c": (3, 5), "a": (5, 2), "b": (3, 4)}, {}),
     neuron_mix: ({name: NEURONS[name] for name in "vWcab"}, {}),
     neuron_visible_field: ({name: NEURONS[name] for name in "hWcb"}, {}),
     predictions: ({"x": (2, 3, 4), "W": (3, 5, 2, 4)}, {}),
@@ -184,10 +187,10 @@ def call(function, arrays, **options):
 
 
 def arrays_in(result):
-    """All arrays of a result, also in tuples of tuples; numbers are passed over."""
+    """All arrays of a result, also in tuples of tuples; numbers and kinds of units passed over."""
     if isinstance(result, tuple):
         return [array for part in result for array in arrays_in(part)]
-    return [] if isinstance(result, int) else [result]
+    return [] if isinstance(result, int | Units) else [result]
 
 
 def test_every_public_function_is_here():

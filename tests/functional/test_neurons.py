@@ -14,6 +14,7 @@ from capsnp.functional import (
     neuron_free_energy,
     neuron_gradient,
     neuron_hidden_probability,
+    neuron_machine,
     neuron_mix,
     neuron_visible_field,
     rbm_energy,
@@ -22,6 +23,7 @@ from capsnp.functional import (
     rbm_visible_probability,
     route,
 )
+from capsnp.functional.harmonium import energy, free_energy
 
 B, I, J, P, D = 5, 2, 2, 2, 2
 V = np.asarray(list(itertools.product((0.0, 1.0), repeat=I * P))).reshape(-1, I, P)
@@ -108,6 +110,48 @@ def test_gaussian_mean_given_the_hidden_neurons_by_quadrature(library, layer, rn
         mean = shares @ (nodes + b[i, p])
         assert field[i, p] == pytest.approx(mean, rel=1e-9)
         assert shares @ (nodes + b[i, p] - mean) ** 2 == pytest.approx(1.0, rel=1e-7)
+
+
+@pytest.mark.parametrize("visible", ["bernoulli", "gaussian"])
+@pytest.mark.parametrize("offset", [0.0, 0.5])
+def test_machine_has_the_energies_of_centred_neurons(library, layer, rng, visible, offset):
+    """Up to a constant; term by term at v − μ and h − λ."""
+    W, c, a, b = layer
+    mu = rng.standard_normal((I, P)) if offset else np.zeros((I, P))
+    v = rng.standard_normal((len(H), I, P))
+    want = [
+        -minus_energy(one - mu, h - offset, W, c, a, b, visible)
+        for one, h in zip(v, H, strict=True)
+    ]
+    options = {"visible_offset": library.from_host(mu)} if offset else {}
+    machine = neuron_machine(
+        *map(library.from_host, layer), visible=visible, offset=offset, **options
+    )
+    flat = library.from_host(v.reshape(len(H), -1)), library.from_host(H.reshape(len(H), -1))
+    apart = library.to_host(energy(machine, *flat)) - want
+    np.testing.assert_allclose(apart, apart[0] if offset else 0.0, atol=1e-12)
+
+
+def test_machine_has_the_probabilities_of_centred_bits(library, layer, rng):
+    mu = rng.uniform(0.0, 1.0, (I, P))
+    joint = table(*layer, offset=0.5, visible_offset=mu)
+    want = np.log(np.sum(joint, axis=1) / np.sum(joint))
+    arrays = map(library.from_host, layer)
+    machine = neuron_machine(*arrays, offset=0.5, visible_offset=library.from_host(mu))
+    free = library.to_host(free_energy(machine, library.from_host(V.reshape(len(V), -1))))
+    np.testing.assert_allclose(-free - math.log(np.sum(np.exp(-free))), want, atol=1e-12)
+
+
+def test_machine_of_coefficients_for_each_example_is_refused(layer):
+    W, c, a, b = layer
+    with pytest.raises(
+        ShapeError, match=r"c: expected shape \(I, J\) with I = 2, J = 2"
+    ):
+        neuron_machine(W, c[None], a, b)
+    with pytest.raises(OptionError, match="offset: expected a number"):
+        neuron_machine(W, c, a, b, offset=2.0)
+    with pytest.raises(ShapeError, match="visible_offset: expected"):
+        neuron_machine(W, c, a, b, visible_offset=a[0])
 
 
 def test_evidence_is_the_log_of_a_capsules_own_states(library, rng):
