@@ -2,6 +2,7 @@
 
 from capsnp.models.autoencoder import ConvAutoencoder
 from capsnp.models.capsule_decoder import CapsuleDecoder
+from capsnp.models.deep_belief import DeepBeliefNetwork
 from capsnp.models.expert_capsules import PAPER, ExpertCapsules
 from capsnp.models.expert_neurons import ExpertNeurons
 from capsnp.models.generator import CapsuleGenerator
@@ -14,6 +15,7 @@ __all__ = [
     "CapsuleDecoder",
     "CapsuleGenerator",
     "ConvAutoencoder",
+    "DeepBeliefNetwork",
     "ExpertCapsules",
     "ExpertNeurons",
     "MixtureModel",

@@ -62,6 +62,12 @@ class RBMTraining(Training):
         h = machine.hidden.draw(field, noise.for_states(machine.hidden, shape))
         return Tempered(h, machine.b + 0.0) if model.algorithm == "pt" else Persistent(h)
 
+    def start_from(self, w: Array, b: Array, c: Array) -> None:
+        """Take these in place of the first weights (I, J) and biases; units are not Gaussian."""
+        self._values = {"w": w + 0.0, "b": b + 0.0, "c": c + 0.0}  # steps change them in place
+        self.model._set_standard(self._values)
+        self.chains = self._first_chains()
+
     @property
     def machine(self) -> Harmonium:
         """Of standardized features, where visible units are Gaussian: their unit then matters not
