@@ -14,6 +14,7 @@ from capsnp.errors import OptionError
 from capsnp.functional import length, squash, unsquash, winners
 from capsnp.functional._checks import expect_count, expect_option
 from capsnp.models._base import BLOCK, Estimator, Rows, Standardized, expect_rows
+from capsnp.models._directions import single_codes, unit, visited_directions, which_on
 from capsnp.models._saving import load_model, restore_state, save_model, state_of
 from capsnp.models.autoencoder import ConvAutoencoder
 from capsnp.models.capsule_decoder import CapsuleDecoder
@@ -25,9 +26,6 @@ from capsnp.training.loop import Observer, Track, tracking
 Domain = Literal["full", "half", "visited", "codes"]
 Inference = Literal["settle", "route"]
 Observers = Callable[[str], Iterable[Observer]]
-
-VISITED = 512
-"""Directions kept per capsule of those that it took in training."""
 
 
 def _nobody(stage: str) -> Iterable[Observer]:  # noqa: ARG001
@@ -184,15 +182,7 @@ class CapsuleGenerator(Estimator):
         return Standardized(features, mean, self.experts_.scale_)
 
     def _keep_directions(self, codes: np.ndarray, priority: np.ndarray) -> None:
-        """Directions of each capsule's codes where it won (of any codes if it never did)."""
-        rng = np.random.default_rng([self.random_state, 4])
-        won = np.argmax(priority, axis=1)
-        kept = []
-        for j in range(codes.shape[1]):
-            rows = np.flatnonzero(won == j)
-            rows = rng.choice(rows if rows.size else len(codes), VISITED)
-            kept.append(unit(codes[rows, j]))
-        self.visited_ = np.stack(kept)
+        self.visited_ = visited_directions(codes, priority, self.random_state)
         self.mean_directions_ = unit(np.mean(self.visited_, axis=1))
 
     # --- images to codes and back ----------------------------------------------------------
@@ -322,14 +312,9 @@ class CapsuleGenerator(Estimator):
         n_caps, dim = self.mean_directions_.shape
         expect_option("domain", domain, get_args(Domain))
         expect_count("n", n)
-        if capsule is not None:
-            if domain == "codes":
-                raise OptionError(
-                    "capsule: expected none with the domain 'codes', where all are on"
-                )
-            expect_count("capsule", capsule, minimum=0)
-            if capsule >= n_caps:
-                raise OptionError(f"capsule: expected 0 to {n_caps - 1}, got {capsule}")
+        if domain == "codes" and capsule is not None:
+            raise OptionError("capsule: expected none with the domain 'codes', where all are on")
+        on = which_on(n, capsule, n_caps)
         seed = self.random_state if random_state is None else random_state
         expect_count("random_state", seed, minimum=0)
         rng = np.random.default_rng(seed)
@@ -337,20 +322,7 @@ class CapsuleGenerator(Estimator):
             points = self.mixture_.sample(n, rng).astype(self.dtype)
             z = solve_triangular(self.decoder_.metric(), points.T, lower=True, trans="T").T
             return squash(np.reshape(z, (n, n_caps, dim)))
-        on = np.arange(n) % n_caps if capsule is None else np.full(n, capsule)
-        codes = np.zeros((n, n_caps, dim), dtype=self.dtype)
-        codes[np.arange(n), on] = squash(self._draw(rng, on, domain))
-        return codes
-
-    def _draw(self, rng: np.random.Generator, on: np.ndarray, domain: Domain) -> np.ndarray:
-        """Gaussian pre-activations (n, D) of the capsules `on`, restricted to the domain."""
-        z = rng.standard_normal((on.size, self.mean_directions_.shape[1])).astype(self.dtype)
-        if domain == "half":
-            side = np.sum(z * self.mean_directions_[on], axis=1, keepdims=True)
-            z = np.where(side < 0, -z, z)
-        if domain == "visited":
-            z = self.visited_[on, rng.integers(VISITED, size=on.size)] * length(z)[:, None]
-        return z
+        return single_codes(rng, on, domain, self.visited_, self.mean_directions_)
 
     # --- saving ----------------------------------------------------------------------------
 
@@ -414,9 +386,3 @@ def _mean_length(h: Standardized) -> np.ndarray:
     n = h.shape[0]
     blocks = (h[rows] for rows in slices(n, BLOCK))
     return np.asarray(sum(float(np.sum(length(b.reshape(len(b), -1)))) for b in blocks) / n)
-
-
-def unit(x: np.ndarray) -> np.ndarray:
-    """Vectors of length 1 in the direction of x, 0 where x is 0."""
-    r = length(x)[..., None]
-    return x / np.where(r > 0, r, 1.0)
