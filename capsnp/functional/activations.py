@@ -114,7 +114,8 @@ def sigmoid(x: Array, /) -> Array:
     """
     xp = floating(x=x)
     decay = xp.exp(-xp.abs(x))
-    return xp.where(x < 0, decay, xp.ones_like(x)) / (1.0 + decay)
+    on = xp.astype(x >= 0, x.dtype)  # a choice by `where` takes several times as long
+    return xp.maximum(decay, on) / (1.0 + decay)
 
 
 def sigmoid_derivative(x: Array, /) -> Array:
@@ -151,7 +152,7 @@ def softplus(x: Array, /) -> Array:
     array([0.000e+00, 6.931e-01, 1.000e+03])
     """
     xp = floating(x=x)
-    return relu(x) + xp.log1p(xp.exp(-xp.abs(x)))
+    return xp.maximum(x, xp.zeros_like(x)) + xp.log1p(xp.exp(-xp.abs(x)))
 
 
 def log_sigmoid(x: Array, /) -> Array:

@@ -4,17 +4,26 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
+from array_api_compat import is_numpy_array
 
-from capsnp.backend import Array, Backend
+from capsnp.backend import Array, Backend, namespace
+from capsnp.blocks import map_blocks, slices
+from capsnp.functional._coupling import in_order
 from capsnp.functional.harmonium import (
     Harmonium,
-    draw_visible,
     exchange_probability,
     hidden_field,
     independent,
     tempered,
+    turned,
 )
 from capsnp.functional.units import Units
+
+CHAINS = 50
+"""At least so many go through a machine together: fewer leave its products slow."""
+
+_WORTH_THREADS = 2**22
+"""Multiplications of a product; with fewer, threads cost more than they save."""
 
 ADAPT_EVERY = 20
 """Steps between two settings of the temperatures."""
@@ -46,17 +55,63 @@ class Noise:
         """Of shape (n,)."""
         return self.backend.asarray(self.rng.random(n, dtype=self.dtype))
 
+    def split(self, n: int) -> "list[Noise]":
+        """As many of their own, seeded by the next numbers of this one; itself where n = 1."""
+        if n == 1:
+            return [self]
+        seeds = self.rng.integers(2**63, size=n)
+        return [Noise(self.backend, self.dtype, self.backend.rng(int(seed))) for seed in seeds]
+
+
+def blocks_of_chains(machine: Harmonium, n: int) -> list[slice]:
+    """Of n chains, those that go through a machine together: on a host each block has a thread.
+
+    No chain asks for another, so threads that have their own meet at the end alone.
+    """
+    if not is_numpy_array(machine.w) or CHAINS * machine.w.size < _WORTH_THREADS:
+        return [slice(0, n)]
+    return slices(n, -(-n // max(1, n // CHAINS)))
+
+
+def way_back(machine: Harmonium) -> Harmonium:
+    """`turned`, with its weights in order on a host: products of few rows with them are faster."""
+    back = turned(machine)
+    if not is_numpy_array(back.w):
+        return back
+    return back._replace(w=in_order(namespace(w=back.w), back.w))
+
 
 def sweep(machine: Harmonium, h: Array, noise: Noise, k: int) -> tuple[Array, Array]:
     """Visible states (N, I) after k Gibbs steps from hidden ones, and the hidden fields there."""
-    shape = (h.shape[0], machine.w.shape[0])
-    v = draw_visible(machine, h, noise.for_states(machine.visible, shape))
-    x = hidden_field(machine, v)
+    blocks = blocks_of_chains(machine, h.shape[0])
+    back = way_back(machine) if k > 1 else turned(machine)
+    parts = map_blocks(
+        lambda part: _sweep(machine, back, h[part[0], ...], part[1], k),
+        zip(blocks, noise.split(len(blocks)), strict=True),
+        parallel=True,
+    )
+    if len(parts) == 1:
+        return parts[0]
+    v, x = zip(*parts, strict=True)
+    xp = namespace(h=h)
+    return xp.concat(v, axis=0), xp.concat(x, axis=0)
+
+
+def _sweep(
+    machine: Harmonium, back: Harmonium, h: Array, noise: Noise, k: int
+) -> tuple[Array, Array]:
+    v, x = _visit(machine, back, h, noise)
     for _ in range(k - 1):
         h = machine.hidden.draw(x, noise.for_states(machine.hidden, tuple(x.shape)))
-        v = draw_visible(machine, h, noise.for_states(machine.visible, shape))
-        x = hidden_field(machine, v)
+        v, x = _visit(machine, back, h, noise)
     return v, x
+
+
+def _visit(machine: Harmonium, back: Harmonium, h: Array, noise: Noise) -> tuple[Array, Array]:
+    """Visible states drawn given hidden ones, and the hidden fields there."""
+    y = hidden_field(back, h)
+    v = machine.visible.draw(y, noise.for_states(machine.visible, tuple(y.shape)))
+    return v, hidden_field(machine, v)
 
 
 class Ends(NamedTuple):

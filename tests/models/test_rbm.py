@@ -20,7 +20,9 @@ from capsnp import RBM
 from capsnp.backend import get_backend
 from capsnp.errors import DataError, DivergenceError, DomainError, OptionError
 from capsnp.functional import harmonium
-from capsnp.models._chains import Noise, Persistent, Tempered, spread
+from capsnp.functional.units import Bernoulli, Relu
+from capsnp.models import _chains
+from capsnp.models._chains import Noise, Persistent, Tempered, spread, sweep
 from capsnp.training import train
 
 OFTEN = {"batch_size": 10, "learning_rate": 0.1, "n_iter": 20}
@@ -165,6 +167,28 @@ def test_kept_chains_reach_the_model_s_distribution(rng, kind):
     p = np.exp(free - np.logaddexp.reduce(free))
     error = np.sqrt(p @ V**2 - (p @ V) ** 2) / np.sqrt(n)
     assert np.all(np.abs(ends.v.mean(0) - p @ V) < 5 * error)
+
+
+@pytest.mark.parametrize("hidden", [Bernoulli(), Relu()])
+def test_chains_in_blocks_on_threads(rng, hidden, monkeypatch):
+    """Of 130 chains 65 go together, each block as it would alone with its noise."""
+    machine = harmonium.Harmonium(
+        rng.standard_normal((4, 3)), np.zeros(4), np.zeros(3), hidden=hidden
+    )
+    h = np.tile(rng.random((65, 3)), (2, 1))
+    noise = lambda: Noise(get_backend("numpy"), "float64", np.random.default_rng(1))  # noqa: E731
+    alone = [
+        sweep(machine, part, own, 3)
+        for part, own in zip((h[:65], h[65:]), noise().split(2), strict=True)
+    ]
+    monkeypatch.setattr(_chains, "_WORTH_THREADS", 0)
+    for threads in ("1", "2"):
+        monkeypatch.setenv("CAPSNP_NUM_THREADS", threads)
+        for together, parts in zip(
+            sweep(machine, h, noise(), 3), zip(*alone, strict=True), strict=True
+        ):
+            np.testing.assert_array_equal(together, np.concatenate(parts))
+            assert np.any(together[:65] != together[65:])
 
 
 def test_tempering_finds_both_modes():

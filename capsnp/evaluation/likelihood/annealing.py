@@ -12,13 +12,16 @@ upper one. Bennett's ratio of both needs no equilibrium but that of the starts; 
 step by step, it also needs chains that keep up.
 """
 
+import functools
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
 
 from capsnp.backend import Array, backend_of, namespace
+from capsnp.blocks import map_blocks, slices
 from capsnp.errors import DivergenceError, OptionError
 from capsnp.evaluation.likelihood.paths import Draw, Noise, Path, base_of, path_of
 from capsnp.evaluation.likelihood.results import LogPartition
@@ -30,10 +33,14 @@ from capsnp.evaluation.likelihood.weights import (
 )
 from capsnp.functional._checks import expect_count, expect_shape, floating
 from capsnp.functional.harmonium import Harmonium, independent_log_partition
+from capsnp.models._chains import blocks_of_chains
 from capsnp.training.progress import track
 
 N_PILOT = 100
 """Steps of the chains that find where temperatures are needed."""
+
+STRETCH = 50
+"""Steps between two looks at the progress."""
 
 
 class Annealed(NamedTuple):
@@ -139,8 +146,7 @@ def annealed_log_partition(
     noise = Noise(machine, seeds[2])
     rng = np.random.default_rng(seeds[3])
     v = _pick(start, n_chains, rng) if start is not None else _resample(up, rng)
-    for _ in track(range(burn_in), "burn-in", quiet=not verbose):
-        v = path.step(v, 1.0, noise)
+    v = _walk(path, v, noise, burn_in, _at_one, "burn-in", verbose)
     down = anneal_down(path, betas, v, noise, verbose=verbose)
     log_z0 = float(independent_log_partition(base))
     w_up, w_down = up.log_weights, down.log_weights
@@ -184,10 +190,13 @@ def anneal_up(
     v = path.start(n_chains, noise)
     steps = np.empty((len(betas) - 1, n_chains))
     to_host = backend_of(v).to_host
-    for k in track(range(1, len(betas)), "annealing up", quiet=not verbose):
-        low, high = float(betas[k - 1]), float(betas[k])
-        steps[k - 1] = to_host(path.log_ratio(v, low, high))
-        v = path.step(v, high, noise)
+
+    def step(crew: _Crew, k: int) -> Array:
+        low, high = float(betas[k]), float(betas[k + 1])
+        steps[k, crew.rows] = to_host(crew.path.log_ratio(crew.v, low, high))
+        return crew.path.step(crew.v, high, crew.noise)
+
+    v = _walk(path, v, noise, len(steps), step, "annealing up", verbose)
     return Annealed(_finite(steps, betas), v)
 
 
@@ -211,11 +220,61 @@ def anneal_down(
     """
     steps = np.empty((len(betas) - 1, v.shape[0]))
     to_host = backend_of(v).to_host
-    for k in track(range(len(betas) - 1, 0, -1), "annealing down", quiet=not verbose):
-        low, high = float(betas[k - 1]), float(betas[k])
-        v = path.step(v, high, noise)
-        steps[k - 1] = to_host(path.log_ratio(v, low, high))
+
+    def step(crew: _Crew, n: int) -> Array:
+        k = len(steps) - 1 - n
+        low, high = float(betas[k]), float(betas[k + 1])
+        v = crew.path.step(crew.v, high, crew.noise)
+        steps[k, crew.rows] = to_host(crew.path.log_ratio(v, low, high))
+        return v
+
+    v = _walk(path, v, noise, len(steps), step, "annealing down", verbose)
     return Annealed(_finite(steps, betas), v)
+
+
+@dataclass
+class _Crew:
+    """Chains that go together: their path, where they are, their noise, which of all they are."""
+
+    path: Path
+    v: Array
+    noise: Draw
+    rows: slice
+
+
+def _walk(
+    path: Path,
+    v: Array,
+    noise: Draw,
+    n_steps: int,
+    step: Callable[[_Crew, int], Array],
+    what: str,
+    verbose: bool,
+) -> Array:
+    """Chains after so many steps, in blocks, each on its thread; they meet for the progress."""
+    blocks = blocks_of_chains(path.machine, v.shape[0])
+    if len(blocks) == 1 or not isinstance(noise, Noise):
+        crews = [_Crew(path, v, noise, slice(0, v.shape[0]))]
+    else:
+        noises = noise.split(len(blocks))
+        crews = [
+            _Crew(path.again(), v[rows, :], own, rows)
+            for rows, own in zip(blocks, noises, strict=True)
+        ]
+
+    def go_on(crew: _Crew, stretch: slice) -> None:
+        for n in range(stretch.start, stretch.stop):
+            crew.v = step(crew, n)
+
+    for stretch in track(slices(n_steps, STRETCH), what, quiet=not verbose):
+        map_blocks(functools.partial(go_on, stretch=stretch), crews, parallel=True)
+    if len(crews) == 1:
+        return crews[0].v
+    return namespace(v=v).concat([crew.v for crew in crews], axis=0)
+
+
+def _at_one(crew: _Crew, _: int) -> Array:
+    return crew.path.step(crew.v, 1.0, crew.noise)
 
 
 def place_temperatures(path: Path, n: int, n_chains: int, noise: Draw) -> np.ndarray:

@@ -14,9 +14,9 @@ from capsnp.functional.harmonium import (
     hidden_field,
     independent,
     tempered,
-    visible_field,
 )
 from capsnp.functional.units import Categorical, DiscreteUnits, Gaussian, Units
+from capsnp.models._chains import way_back
 
 Draw = Callable[[Units, tuple[int, ...]], Array]
 """Noise for states of some units and of a shape."""
@@ -32,6 +32,7 @@ class Noise:
     """
 
     def __init__(self, machine: Harmonium, seed: int) -> None:
+        self._machine = machine
         self._backend: Backend = backend_of(machine.w)
         self._dtype = str(machine.w.dtype).rsplit(".", 1)[-1]
         self._rng = self._backend.rng(seed)
@@ -41,6 +42,10 @@ class Noise:
         draw = self._rng.random if units.noise == "uniform" else self._rng.standard_normal
         noise = draw(units.noise_shape(shape), dtype=np.dtype(self._dtype))
         return self._backend.asarray(noise)
+
+    def split(self, n: int) -> "list[Noise]":
+        """As many of their own, seeded by the next numbers of this one."""
+        return [Noise(self._machine, int(seed)) for seed in self._rng.integers(2**63, size=n)]
 
 
 class Path:
@@ -55,6 +60,10 @@ class Path:
     def __init__(self, machine: Harmonium, base: Harmonium) -> None:
         self.machine, self.base = machine, base
         self._between: dict[float, Harmonium] = {}
+
+    def again(self) -> "Path":
+        """The same path, for other chains on another thread."""
+        return type(self)(self.machine, self.base)
 
     def at(self, beta: float) -> Harmonium:
         """The machine between."""
@@ -86,6 +95,10 @@ class LinearPath(Path):
     _v: Array | None = None
     _x: Array | None = None
 
+    def __init__(self, machine: Harmonium, base: Harmonium) -> None:
+        super().__init__(machine, base)
+        self._back = way_back(machine)
+
     def _field(self, v: Array) -> Array:
         """That of hidden units at β = 1; kept, for a step follows a weight at the same states."""
         if self._v is not v:
@@ -110,7 +123,7 @@ class LinearPath(Path):
         machine, base = self.machine, self.base
         x = self._hidden_field(v, beta)
         h = machine.hidden.draw(x, noise(machine.hidden, x.shape))
-        y = beta * visible_field(machine, h) + (1.0 - beta) * base.b
+        y = beta * hidden_field(self._back, h) + (1.0 - beta) * base.b
         return machine.visible.draw(y, noise(machine.visible, y.shape))
 
 

@@ -12,6 +12,7 @@ from capsnp.evaluation.likelihood.annealing import anneal_down, anneal_up, place
 from capsnp.evaluation.likelihood.paths import LinearPath, Noise, Path, base_of, path_of
 from capsnp.functional.harmonium import Harmonium, independent_log_partition
 from capsnp.functional.units import Bernoulli, Categorical, Gaussian, Relu
+from capsnp.models import _chains
 
 KINDS = {
     "bernoulli": (Bernoulli(), Bernoulli()),
@@ -176,6 +177,25 @@ def test_linear_path_is_the_path(library, rng, name):
         one, other = (path.step(v, high, Noise(machine, 1)) for path in (general, linear))
         np.testing.assert_allclose(library.to_host(one), library.to_host(other))
         v = one
+
+
+@pytest.mark.parametrize("name", ["bernoulli", "gaussian"])
+def test_chains_in_blocks_on_threads(rng, name, monkeypatch):
+    """Of 120 chains 60 go together: the same for any number of threads, and right."""
+    monkeypatch.setattr(_chains, "_WORTH_THREADS", 0)
+    machine = machine_of(KINDS[name], rng)
+    runs = []
+    for threads in ("1", "2"):
+        monkeypatch.setenv("CAPSNP_NUM_THREADS", threads)
+        runs.append(annealed_log_partition(machine, temperatures=120, n_chains=120, burn_in=20))
+    assert (runs[0].lower, runs[0].upper) == (runs[1].lower, runs[1].upper)
+    exactly = exact_log_partition(machine).value
+    assert abs(runs[0].value - exactly) < 4 * runs[0].stderr
+    assert runs[0].stderr < 0.05
+
+    path = path_of(machine, base_of(machine, None))
+    up = anneal_up(path, np.linspace(0.0, 1.0, 4), 120, Noise(machine, 0))
+    assert np.all(np.any(up.steps[:, :60] != up.steps[:, 60:], axis=1))  # noise of their own
 
 
 def test_gaussian_visible_weights_are_energies_between(rng):
