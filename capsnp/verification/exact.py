@@ -266,12 +266,14 @@ class ExactCapsules:
             )
         self.balls = Balls(self.W.shape[0], self.W.shape[3])
 
-    def log_partition(self, method: Method = "moments") -> float:
+    def log_partition(self, method: Method | None = None) -> float:
         """Logarithm of Z, relative to the balls' volume.
 
         Parameters
         ----------
-        method : {"moments", "cubature", "states"}
+        method : {"moments", "cubature", "states"}, optional
+            By default the closed form; cubature for many experts on few input numbers, where the
+            closed form has too many terms.
             "moments": the closed form of `partition`. "cubature": Π_j (1 + ‖z_j‖²) averaged by a
             rule that is exact for polynomials. "states": Π_j ‖z_j‖^(2 s_j) averaged likewise for
             each of the 2^J hidden states s, and added.
@@ -285,16 +287,23 @@ class ExactCapsules:
         OptionError
             If the method is unknown or the model too large for it.
         """
-        if method == "moments":
+        if (method or self._shorter()) == "moments":
             return float(np.log(np.real(partition(self.W, self.c))))
-        if method not in ("cubature", "states"):
+        if method not in ("cubature", "states", None):
             raise OptionError(f"method: expected moments, cubature or states, got {method!r}")
         nodes, weights = self.balls.cubature(2 * self.W.shape[1])
         square = self._squared_lengths(nodes)
-        if method == "cubature":
+        if method != "states":
             return float(np.log(weights @ np.prod(1.0 + square, axis=1)))
         states = np.asarray(list(product((0, 1), repeat=square.shape[1])))
         return float(np.log(sum(weights @ np.prod(square**state, axis=1) for state in states)))
+
+    def _shorter(self) -> Method:
+        """Of moments, a term for each way to put their indices in pairs, and cubature."""
+        n, J = self.balls.n_balls * self.balls.dim, self.W.shape[1]
+        terms = math.prod(range(1, 2 * J, 2)) * n ** (2 * J)
+        numbers = n * (J + 1) ** n
+        return "cubature" if numbers <= _MOST_NUMBERS < terms else "moments"
 
     def log_likelihood(self, x: np.ndarray) -> np.ndarray:
         """Logarithm of the density (14), data term less log Z.

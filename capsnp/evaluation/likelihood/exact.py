@@ -40,7 +40,8 @@ def exact_log_partition(
     ----------
     model : Harmonium or ExactCapsules
         A machine with a layer of Bernoulli or categorical units, or a small product of capsules
-        with frozen coefficients, of which Z is a polynomial.
+        with frozen coefficients, of which Z is a polynomial: by the moments of the ball, or by a
+        cubature rule that is exact for it.
     n_most : int
         Refuse to list more states.
     verbose : bool

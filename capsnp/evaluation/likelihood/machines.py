@@ -53,7 +53,10 @@ def model_of(model: Any) -> Model:
     name = type(model).__name__
     if hasattr(model, "fit") and not hasattr(model, "n_features_in_"):
         raise NotFittedError(f"{name} has no machine_ yet: call fit first")
-    raise DtypeError(f"model: expected a Harmonium, ExactCapsules or a fitted RBM, got {name}")
+    hint = ": take its machine(c)" if hasattr(model, "machine") else ""
+    raise DtypeError(
+        f"model: expected a Harmonium, ExactCapsules or a fitted RBM, got {name}{hint}"
+    )
 
 
 def as_dtype(machine: Harmonium, dtype: str) -> Harmonium:
