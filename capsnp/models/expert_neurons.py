@@ -7,15 +7,17 @@ from typing import Any, Literal, get_args
 import numpy as np
 
 from capsnp.backend import Array
-from capsnp.errors import DomainError
+from capsnp.errors import DomainError, OptionError
 from capsnp.functional import (
     capsule_evidence,
     neuron_free_energy,
+    neuron_machine,
     neuron_mix,
     neuron_visible_field,
     sigmoid,
 )
 from capsnp.functional._checks import expect_count, expect_option
+from capsnp.functional.harmonium import Harmonium
 from capsnp.functional.routing import Agreement, Normalize
 from capsnp.models._base import Rows, expect_rows
 from capsnp.models._neuron_training import NeuronTraining
@@ -236,6 +238,65 @@ class ExpertNeurons(RoutedLayer):
             most = 1.0 - float(xp.finfo(v.dtype).eps)
             v = 2.0 * xp.atanh(xp.clip(spin, min=-most, max=most))
         return v * self.scale_ + self.mean_
+
+    # --- likelihood ------------------------------------------------------------------------
+
+    def machine(self, c: Any = None) -> Harmonium:
+        """The bipartite machine of the neurons, with the same coefficients for all examples.
+
+        `capsnp.evaluation.likelihood` says how likely rows of `visible_states` are under it.
+
+        Parameters
+        ----------
+        c : array, shape (I, J), optional
+            A model of one routing iteration has its own, all equal. Of one that routes each
+            example a machine is not the model, and its coefficients are to be said: the mean over
+            examples, ``model.routing(X).c.mean(axis=0)``, is one choice.
+
+        Returns
+        -------
+        Harmonium
+
+        Raises
+        ------
+        OptionError
+            If coefficients are needed, or there are winners: a machine has all capsules on.
+        ShapeError
+            If c is not (I, J).
+
+        Examples
+        --------
+        >>> from capsnp.evaluation.likelihood import binarize, log_likelihood
+        >>> bits = np.random.default_rng(0).integers(0, 2, (64, 3, 2)).astype("float32")
+        >>> options = {"visible": "bernoulli", "routing_iterations": 1, "n_winners": None}
+        >>> model = ExpertNeurons(2, 2, n_steps=20, batch_size=16, **options).fit(bits)
+        >>> print(log_likelihood(model.machine(), model.visible_states(bits)))
+        -4.1... nats per row, exact
+        """
+        self._expect_fitted("W_")
+        if self.n_winners is not None:
+            raise OptionError(
+                f"n_winners: expected None, for a machine has all capsules on, got {self.n_winners}"
+            )
+        if c is None and self.routing_iterations > 1:
+            raise OptionError(
+                f"c: expected coefficients (I, J), for {self.routing_iterations} routing "
+                f"iterations find others for each example, got None"
+            )
+        if c is None:
+            c = self._backend.xp.full(self.W_.shape[:2], self._uniform, dtype=self.W_.dtype)
+        return neuron_machine(self.W_, self._array(c), self.a_, self.b_, **self._kind)
+
+    def visible_states(self, X: Rows) -> np.ndarray:
+        """Visible states of `machine`, (N, I·P), of features (N, I, P).
+
+        Bits as they are, real features centred and scaled; of logistic neurons the probability of
+        each bit.
+        """
+        mu = 0.0 if self.visible == "gaussian" else self._kind["visible_offset"]
+        to_host = self._backend.to_host
+        parts = [to_host(v + mu) for v in self._blocks(X)]
+        return np.concatenate(parts).reshape(X.shape[0], -1)
 
     # --- sampling --------------------------------------------------------------------------
 

@@ -144,9 +144,7 @@ def test_machine_has_the_probabilities_of_centred_bits(library, layer, rng):
 
 def test_machine_of_coefficients_for_each_example_is_refused(layer):
     W, c, a, b = layer
-    with pytest.raises(
-        ShapeError, match=r"c: expected shape \(I, J\) with I = 2, J = 2"
-    ):
+    with pytest.raises(ShapeError, match=r"c: expected shape \(I, J\) with I = 2, J = 2"):
         neuron_machine(W, c[None], a, b)
     with pytest.raises(OptionError, match="offset: expected a number"):
         neuron_machine(W, c, a, b, offset=2.0)

@@ -7,6 +7,7 @@ import pytest
 from sklearn.base import clone
 
 from capsnp.errors import DomainError, NotFittedError, OptionError, ShapeError
+from capsnp.evaluation.likelihood import log_likelihood
 from capsnp.functional import length, neuron_free_energy, route
 from capsnp.models import ExpertNeurons
 from capsnp.training import tracking
@@ -241,3 +242,57 @@ def test_bad_data(features):
         model.inverse_transform(np.zeros((2, 3, 3)))
     with pytest.raises(OptionError, match="gibbs_steps: expected a whole number from 1, got 0"):
         model.sample(2, gibbs_steps=0)
+
+
+# --- likelihood ---------------------------------------------------------------------------------
+
+WHOLE = {"routing_iterations": 1, "n_winners": None, "n_steps": 50}
+
+
+def test_probabilities_of_all_bits_add_up():
+    """And differ by the free energies that the model tells."""
+    X = (np.random.default_rng(1).random((240, 4, 2)) < 0.3).astype("float32")
+    model = ExpertNeurons(**SMALL | WHOLE | {"dtype": "float32"}, visible="bernoulli").fit(X)
+    states = np.asarray(list(itertools.product((0.0, 1.0), repeat=8)), dtype="float32")
+    assert np.array_equal(model.visible_states(states.reshape(-1, 4, 2)), states)
+    found = log_likelihood(model.machine(), states)
+    assert found.partition.method == "exact"
+    assert np.sum(np.exp(found.rows)) == pytest.approx(1.0, abs=1e-12)
+    told = model.score_samples(states.reshape(-1, 4, 2))
+    np.testing.assert_allclose(found.rows - told, found.rows[0] - told[0], atol=1e-5)
+
+
+def test_density_of_real_features(features):
+    """Their log-likelihood less the free energy that the model tells is one constant, −log Z; the
+    density integrates to 1 by importance sampling from Gaussians that are wider."""
+    model = ExpertNeurons(2, 2, **WHOLE, feature_scale=1.0, dtype="float64").fit(features)
+    machine, v = model.machine(), model.visible_states(features)
+    found = log_likelihood(machine, v)
+    assert found.measure == "volume"
+    told = model.score_samples(features)
+    np.testing.assert_allclose(found.rows - told, found.rows[0] - told[0], atol=1e-12)
+    noise = np.random.default_rng(0).standard_normal((100_000, 12))
+    log_q = -0.5 * np.sum(noise**2, axis=1) - 6 * np.log(2 * np.pi) - 12 * np.log(1.2)
+    weight = np.exp(log_likelihood(machine, machine.b + 1.2 * noise).rows - log_q)
+    assert abs(weight.mean() - 1.0) < 5 * weight.std() / np.sqrt(len(weight))
+
+
+def test_coefficients_are_said_where_routing_finds_others(features):
+    model = ExpertNeurons(**SMALL | WHOLE | {"routing_iterations": 2}).fit(features)
+    with pytest.raises(OptionError, match="c: expected coefficients"):
+        model.machine()
+    c = model.routing(features).c.mean(axis=0)
+    w = model.machine(c).w.reshape(6, 2, 4, 3)
+    np.testing.assert_allclose(w[4, 1, 2, 0], c[4, 2] * model.W_[4, 2, 0, 1])
+    with pytest.raises(ShapeError, match="c: expected"):
+        model.machine(c[:2])
+    with pytest.raises(OptionError, match="n_winners: expected None"):
+        ExpertNeurons(**SMALL | {"n_steps": 2}).fit(features).machine(c)
+    with pytest.raises(NotFittedError):
+        ExpertNeurons(n_winners=None).machine()
+
+
+def test_logistic_neurons_have_probabilities(features):
+    model = ExpertNeurons(**SMALL | WHOLE, visible="logistic").fit(features)
+    v = (features - features.mean(axis=0)) / model.scale_
+    np.testing.assert_allclose(model.visible_states(features), sigmoid(v).reshape(240, 12))
