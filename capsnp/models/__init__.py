@@ -2,6 +2,8 @@
 
 from capsnp.models.autoencoder import ConvAutoencoder
 from capsnp.models.capsule_decoder import CapsuleDecoder
+from capsnp.models.capsule_layer import CapsuleLayer
+from capsnp.models.capsule_stack import CapsuleStack
 from capsnp.models.deep_belief import DeepBeliefNetwork
 from capsnp.models.expert_capsules import PAPER, ExpertCapsules
 from capsnp.models.expert_neurons import ExpertNeurons
@@ -14,6 +16,8 @@ __all__ = [
     "RBM",
     "CapsuleDecoder",
     "CapsuleGenerator",
+    "CapsuleLayer",
+    "CapsuleStack",
     "ConvAutoencoder",
     "DeepBeliefNetwork",
     "ExpertCapsules",
