@@ -4,6 +4,8 @@ No function opens a window or touches pyplot; `save` writes a figure as PNG.
 """
 
 from capsnp.plotting._page import COLOURS, save
+from capsnp.plotting.activations import activations
+from capsnp.plotting.chains import chains, energies
 from capsnp.plotting.connections import connection_diagram
 from capsnp.plotting.curves import squash_curves, training_curves
 from capsnp.plotting.gradients import gradient_decomposition
@@ -20,10 +22,13 @@ from capsnp.plotting.usage import capsule_usage
 
 __all__ = [
     "COLOURS",
+    "activations",
     "capsule_grid",
     "capsule_sweep",
     "capsule_usage",
+    "chains",
     "connection_diagram",
+    "energies",
     "filters",
     "gradient_decomposition",
     "negatives",
