@@ -17,10 +17,12 @@ from capsnp.verification.claims import settled
 from capsnp.verification.claims import neurons
 from capsnp.verification.claims import partition
 from capsnp.verification.claims import harmonium
+from capsnp.verification.claims import belief
 
 __all__ = [
     "activations",
     "autoencoder",
+    "belief",
     "boltzmann",
     "contrastive",
     "convolutions",
