@@ -18,12 +18,14 @@ from capsnp.verification.claims import neurons
 from capsnp.verification.claims import partition
 from capsnp.verification.claims import harmonium
 from capsnp.verification.claims import belief
+from capsnp.verification.claims import chains
 
 __all__ = [
     "activations",
     "autoencoder",
     "belief",
     "boltzmann",
+    "chains",
     "contrastive",
     "convolutions",
     "energies",

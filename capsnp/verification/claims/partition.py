@@ -16,8 +16,10 @@ from capsnp.backend import Array
 from capsnp.evaluation.likelihood import bennett, effective_sample_size, exact_log_partition
 from capsnp.evaluation.likelihood.annealing import anneal_down, anneal_up
 from capsnp.evaluation.likelihood.paths import path_of
-from capsnp.functional.harmonium import Harmonium, independent
+from capsnp.functional import neuron_machine
+from capsnp.functional.harmonium import Harmonium, free_energy, independent
 from capsnp.functional.units import Units
+from capsnp.verification.claims import neurons
 from capsnp.verification.claims._by_hand import all_states
 from capsnp.verification.lab import Lab
 from capsnp.verification.ledger import Checks, claim
@@ -83,6 +85,36 @@ def log_z_by_fractions(lab: Lab) -> Checks:
             found = exact_log_partition(machine).value
             largest = 1.0 + sum(float(np.sum(np.abs(part))) for part in (w, b, c))
             yield lab.near(found, sum_over_states(w, b, c), magnitude=largest, terms=32)
+
+
+@claim(
+    "log Z",
+    "likelihood",
+    "neurons with frozen c, centred or not, are a bipartite machine with weights c_ij W_ij and "
+    "have its log Z",
+    function=neuron_machine,
+    method="energies of the neurons in nested loops, all pairs of states listed",
+)
+def neurons_are_a_machine_by_states(lab: Lab) -> Checks:
+    for layer in neurons.layers(lab, 3):
+        for offset in (0.0, 0.5):
+            mu = lab.uniform(*layer.b.shape) if offset else np.zeros(layer.b.shape)
+
+            def free_energies(v: Array, *parts: Array, offset: float = offset) -> Array:
+                *parameters, mu = parts
+                return free_energy(neuron_machine(*parameters, offset=offset, visible_offset=mu), v)
+
+            free = lab.run(free_energies, neurons.V, *layer, mu)
+            here = [lab.backend.asarray(x, dtype=lab.dtype) for x in (*layer, mu)]
+            machine = neuron_machine(*here[:4], offset=offset, visible_offset=here[4])
+            found = -free - exact_log_partition(machine).value
+            table = [
+                [neurons.minus_energy(v - mu.ravel(), h - offset, layer).real for h in neurons.H]
+                for v in neurons.V
+            ]
+            sums = np.sum(np.exp(table), axis=1)
+            expected = np.log(sums / math.fsum(sums))
+            yield lab.near(found, expected, magnitude=2.0 * layer.largest, terms=neurons.ROUNDINGS)
 
 
 def _path(lab: Lab, *parameters: np.ndarray) -> Any:
