@@ -1,7 +1,7 @@
 """Capsules on capsules: layers trained one after the other, and pictures from the top down."""
 
 from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from scipy.linalg import solve_triangular
@@ -24,6 +24,26 @@ from capsnp.training.loop import tracking
 
 Domain = Literal["full", "half", "visited", "codes"]
 Layer = CapsuleLayer | ExpertCapsules | ExpertNeurons
+
+
+class Connections(NamedTuple):
+    """What flows into the capsules of a layer, for one row.
+
+    Attributes
+    ----------
+    x : array, shape (I, P)
+        Inputs.
+    W : array, shape (I, J, D, P)
+    c : array, shape (I, J)
+        Coefficients, times their scale.
+    y : numpy.ndarray, shape (J, D)
+        Codes that the layer hands on.
+    """
+
+    x: Array
+    W: Array
+    c: Array
+    y: np.ndarray
 
 
 def default_layers() -> list[tuple[str, CapsuleLayer]]:
@@ -188,6 +208,22 @@ class CapsuleStack(TransformerMixin, Estimator, _BaseComposition):
         self._expect_fitted("layers_")
         inputs = [X, *self.codes(X)[:-1]]
         return [layer.routing(x) for (_, layer), x in zip(self.layers_, inputs, strict=True)]
+
+    def connections(self, X: Rows) -> list[Connections]:
+        """Inputs, maps, coefficients and codes of every layer, of one row (1, I, P).
+
+        `capsnp.plotting.stack_diagram` draws them.
+        """
+        self._expect_fitted("layers_")
+        expect_rows("X", X, (1, None, None), "(N, I, P)")
+        found, row = [], X
+        for _, layer in self.layers_:
+            experts = _experts(layer)
+            c, codes = layer.routing(row).c, layer.transform(row)
+            c = c if c.ndim == 2 else c[0, ...]
+            found.append(Connections(experts.inputs(row)[0, ...], experts.W_, c, codes[0]))
+            row = codes
+        return found
 
     def inverse_transform(self, codes: Array, layer: str | None = None) -> np.ndarray:
         """Features (N, I, P) of codes (N, J, D).

@@ -18,6 +18,7 @@ from capsnp.plotting.images import (
 )
 from capsnp.plotting.layers import filters
 from capsnp.plotting.routing import routing_heatmap
+from capsnp.plotting.stacks import stack_diagram
 from capsnp.plotting.usage import capsule_usage
 
 __all__ = [
@@ -37,5 +38,6 @@ __all__ = [
     "samples",
     "save",
     "squash_curves",
+    "stack_diagram",
     "training_curves",
 ]
