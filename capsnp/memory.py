@@ -6,6 +6,8 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+from capsnp.errors import MemoryLimitError
+
 try:
     import resource
 except ImportError:  # not on Windows
@@ -13,6 +15,7 @@ except ImportError:  # not on Windows
 
 _PROC = Path("/proc")
 _GROUPS = Path("/sys/fs/cgroup")
+_SMALL = 2**26  # bytes that are not worth a look
 _NO_LIMIT = 2**62  # control groups of the first version write a number about this large
 
 
@@ -57,6 +60,57 @@ def limits() -> list[Limit]:
     ]
     free = _table(_PROC / "meminfo").get("MemAvailable")
     return found if free is None else [*found, Limit(free, "the memory that is free", False)]
+
+
+def expect_fitting(name: str, value: int, needed: float, *, what: str) -> None:
+    """Raise unless so many more bytes can be had; where the system tells no limit, never.
+
+    Parameters
+    ----------
+    name : str
+        Of the option to lower.
+    value : int
+        What it is.
+    needed : float
+        Bytes.
+    what : str
+        What needs them, such as "chains".
+
+    Raises
+    ------
+    MemoryLimitError
+
+    Examples
+    --------
+    >>> expect_fitting("n", 10**12, 1e20, what="chains")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    capsnp.errors.MemoryLimitError: n: expected chains that fit into memory, got 1000000000000, \
+which need 100000000.0 TB where ... can be had within ...: lower n
+    """
+    if needed < _SMALL:
+        return
+    least = min(limits(), default=None)
+    if least is not None and needed > least.room:
+        raise MemoryLimitError(
+            f"{name}: expected {what} that fit into memory, got {value}, which need "
+            f"{readable_bytes(needed)} where {readable_bytes(least.room)} can be had within "
+            f"{least.reason}: lower {name}"
+        )
+
+
+def readable_bytes(n: float) -> str:
+    """A size in the unit that suits it.
+
+    Examples
+    --------
+    >>> readable_bytes(1_105_920_000)
+    '1.1 GB'
+    """
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if n < 1000 or unit == "TB":
+            return f"{n:.0f} {unit}" if unit in ("B", "kB", "MB") else f"{n:.1f} {unit}"
+        n /= 1000
+    raise AssertionError
 
 
 def _of_process(status: dict[str, int]) -> list[Limit]:

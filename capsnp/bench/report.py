@@ -11,7 +11,7 @@ from capsnp.bench.running import PARTNERS, Results
 from capsnp.bench.scaling import UPPER_END, Growth
 from capsnp.bench.timing import Times
 from capsnp.evaluation import Column, Table
-from capsnp.reproduce.estimate import readable_bytes
+from capsnp.memory import readable_bytes
 
 COMPARISON = (
     Column("ours", "capsnp"),

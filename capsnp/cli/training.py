@@ -72,7 +72,8 @@ def reproduce(
 
 def train(
     stage: Annotated[
-        str, typer.Argument(metavar="STAGE", help="autoencoder, capsules or neurons, decoder.")
+        str,
+        typer.Argument(metavar="STAGE", help="autoencoder, capsules or neurons, decoder; or rbm."),
     ],
     folder: RunArgument,
     data: DataOption = None,
@@ -89,9 +90,21 @@ def train(
     debug: DebugOption = False,  # noqa: ARG001
 ) -> None:
     """Train one stage of a run, from where it stands; the first one starts the run."""
-    from capsnp.reproduce import PARTS, expect_stage, layers, open_run, train_stage
+    from capsnp.reproduce import (
+        MACHINE,
+        PARTS,
+        expect_stage,
+        layers,
+        open_run,
+        train_machine,
+        train_stage,
+    )
 
-    expect_stage(stage, folder)
+    machine = stage == MACHINE
+    if machine:
+        model = model or MACHINE
+    else:
+        expect_stage(stage, folder)
     options = given(
         data=data,
         model=model,
@@ -103,6 +116,10 @@ def train(
     )
     chosen = layers(config, options, assignments)
     with _resumable(folder, ["capsnp", "train", stage, str(folder), *_data_dir(data_dir)]):
+        if machine:
+            train_machine(folder, *chosen, data_dir=data_dir, quiet=quiet, say=note)
+            typer.echo(f"{folder / 'index.html'}")
+            return
         opened = open_run(
             folder,
             *chosen,

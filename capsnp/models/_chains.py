@@ -145,24 +145,29 @@ class Chains(Protocol):
 
 
 class FromData:
-    """Contrastive divergence: every step's chains start at its data."""
+    """Contrastive divergence: every step's chains start at its data.
 
-    h: Array | None = None
+    Attributes
+    ----------
+    field : array, shape (N, J), or None
+        Of hidden units at the ends of the last step's.
+    """
+
+    field: Array | None = None
 
     def advance(self, machine: Harmonium, h_data: Array, noise: Noise, k: int) -> Ends:
-        v, self._field = sweep(machine, h_data, noise, k)
-        return Ends(v, machine.hidden.mean(self._field))
+        v, self.field = sweep(machine, h_data, noise, k)
+        return Ends(v, machine.hidden.mean(self.field))
 
     def samples(self, machine: Harmonium, noise: Noise) -> Array:
-        return machine.hidden.draw(
-            self._field, noise.for_states(machine.hidden, tuple(self._field.shape))
-        )
+        shape = tuple(self.field.shape)
+        return machine.hidden.draw(self.field, noise.for_states(machine.hidden, shape))
 
-    def state(self, to_host: Callable[[Array], np.ndarray]) -> dict[str, np.ndarray]:  # noqa: ARG002
-        return {}
+    def state(self, to_host: Callable[[Array], np.ndarray]) -> dict[str, np.ndarray]:
+        return {} if self.field is None else {"field": to_host(self.field)}
 
     def restore(self, state: Mapping[str, np.ndarray], to_device: Callable[[Any], Array]) -> None:
-        pass
+        self.field = to_device(np.array(state["field"])) if "field" in state else None
 
 
 class Persistent:

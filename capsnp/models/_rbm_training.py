@@ -1,5 +1,6 @@
 """Training of `RBM`, driven by `capsnp.training.train`."""
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +10,7 @@ from capsnp.backend import Array
 from capsnp.functional.harmonium import Harmonium, cd_gradient, hidden_field
 from capsnp.functional.units import units_of
 from capsnp.models._chains import Chains, FromData, Noise, Persistent, Tempered
+from capsnp.models._room import expect_room_for_chains
 from capsnp.training.loop import Gradient, Track, Training, batch_indices
 
 if TYPE_CHECKING:
@@ -58,6 +60,8 @@ class RBMTraining(Training):
         elif hasattr(model, "h_samples_") and tuple(model.h_samples_.shape) == shape:
             return Persistent(model.h_samples_)
         machine, noise = self.machine, self._noise(CHAINS, 0)
+        name = "n_chains" if model.n_chains else "batch_size"
+        expect_room_for_chains(name, n, machine, model._backend, ladders=math.prod(shape[:-2]))
         field = model._backend.xp.zeros(shape, dtype=machine.w.dtype) + machine.c
         h = machine.hidden.draw(field, noise.for_states(machine.hidden, shape))
         return Tempered(h, machine.b + 0.0) if model.algorithm == "pt" else Persistent(h)
@@ -161,7 +165,7 @@ class RBMTraining(Training):
     def hand_over(self) -> None:
         """Give the model the states of its chains, and what parallel tempering found."""
         model = self.model
-        if not self._last and isinstance(self.chains, FromData):
+        if isinstance(self.chains, FromData) and self.chains.field is None:
             return
         model.h_samples_ = self.chains.samples(self.machine, self._noise(CHAINS, self.step + 1))
         if isinstance(self.chains, Tempered):

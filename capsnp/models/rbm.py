@@ -26,6 +26,7 @@ from capsnp.models._base import Estimator
 from capsnp.models._chains import Noise, sweep
 from capsnp.models._rbm_saving import load_rbm, save_rbm
 from capsnp.models._rbm_training import RBMTraining
+from capsnp.models._room import expect_room_for_chains
 from capsnp.training.loop import Observer, train
 from capsnp.training.progress import Progress
 from capsnp.training.watchdog import Watchdog
@@ -559,6 +560,7 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         expect_count("n", n)
         expect_count("n_steps", n_steps)
         machine, xp = self.machine_, self._backend.xp
+        expect_room_for_chains("n", n, machine, self._backend)
         start = self.h_samples_
         rows = xp.asarray(np.arange(n) % start.shape[0], device=device(start))
         v, _ = sweep(machine, xp.take(start, rows, axis=0), self._noise(rng), n_steps)

@@ -1,5 +1,6 @@
 """Figure 1 and Figure 2 of the paper, end to end: the pipeline behind the command ``capsnp``."""
 
+from capsnp.reproduce.machine import is_machine, look_into_machine, train_machine
 from capsnp.reproduce.making import (
     compare_routing,
     describe,
@@ -18,9 +19,10 @@ from capsnp.reproduce.runs import (
     look_into,
     open_run,
 )
-from capsnp.reproduce.settings import Settings, resolve
+from capsnp.reproduce.settings import MACHINE, Settings, resolve
 
 __all__ = [
+    "MACHINE",
     "PARTS",
     "PRESETS",
     "OpenRun",
@@ -32,10 +34,13 @@ __all__ = [
     "evaluate_run",
     "expect_stage",
     "finish",
+    "is_machine",
     "layers",
     "look_into",
+    "look_into_machine",
     "open_run",
     "rebuild_images",
     "resolve",
+    "train_machine",
     "train_stage",
 ]

@@ -120,21 +120,6 @@ def matmul_rate(backend: Backend, dtype: str) -> float:
     return 2.0 * side**3 / fastest
 
 
-def readable_bytes(n: float) -> str:
-    """A size in the unit that suits it.
-
-    Examples
-    --------
-    >>> readable_bytes(1_105_920_000)
-    '1.1 GB'
-    """
-    for unit in ("B", "kB", "MB", "GB"):
-        if n < 1000 or unit == "GB":
-            return f"{n:.0f} {unit}" if unit in ("B", "kB", "MB") else f"{n:.1f} {unit}"
-        n /= 1000
-    raise AssertionError
-
-
 def readable_seconds(seconds: float) -> str:
     """A time in the unit that suits it.
 

@@ -85,12 +85,12 @@ class Picture(NamedTuple):
         Of its file, without the suffix.
     caption : str
     draw : callable
-        From a `Scene`; None where the model has nothing to show of it.
+        From a `Scene`, or a `MachineScene`; None where there is nothing to show of it.
     """
 
     name: str
     caption: str
-    draw: Callable[[Scene], Figure | None]
+    draw: Callable[[Any], Figure | None]
 
 
 def draw_all(scene: Scene, folder: Path, *, progress: Progress) -> list[Picture]:

@@ -5,8 +5,7 @@ from collections.abc import Collection, Mapping
 from typing import Any, NamedTuple
 
 from capsnp.errors import MemoryLimitError
-from capsnp.memory import limits, resident
-from capsnp.reproduce.estimate import readable_bytes
+from capsnp.memory import limits, readable_bytes, resident
 from capsnp.reproduce.memory import STAGES, features_held, features_of, memory, standing
 from capsnp.reproduce.settings import Settings, resolve
 from capsnp.reproduce.shapes import shapes_of

@@ -5,11 +5,13 @@ from pathlib import Path
 from typing import Any, cast
 
 from capsnp.evaluation import Column, Report, Table
+from capsnp.memory import readable_bytes
 from capsnp.models import CapsuleGenerator
 from capsnp.reproduce.comparison import compare, comparison_table
-from capsnp.reproduce.estimate import Estimate, estimate, readable_bytes, readable_seconds
+from capsnp.reproduce.estimate import Estimate, estimate, readable_seconds
 from capsnp.reproduce.figures import PICTURES, Picture, Scene, draw_all
 from capsnp.reproduce.fitting import expect_room
+from capsnp.reproduce.machine_memory import memory_table
 from capsnp.reproduce.memory import PARTS
 from capsnp.reproduce.pipeline import Data, Pipeline, Stage, stages_of
 from capsnp.reproduce.report import (
@@ -23,7 +25,7 @@ from capsnp.reproduce.report import (
 )
 from capsnp.reproduce.runs import OpenRun, Say, expect_stage
 from capsnp.reproduce.scores import evaluate
-from capsnp.reproduce.settings import from_config, resolve
+from capsnp.reproduce.settings import MACHINE, from_config, resolve
 from capsnp.reproduce.shapes import shapes_of
 from capsnp.training import Progress, RunFolder, write_atomic
 from capsnp.training.files import one_line
@@ -156,6 +158,8 @@ def describe(
         settings = from_config(run.config, *chosen)
         installed = versions_table(run)
     data = Data(settings, data_dir=data_dir)
+    if settings["model"] == MACHINE:
+        return [installed, backends_table(), memory_table(settings, *data.sizes)]
     expected = estimate(settings, *data.sizes)
     return [
         installed,

@@ -150,22 +150,28 @@ def _page(opened: OpenRun, tables: Iterable[Table], pictures: Sequence[Picture])
         f"<h1>{html.escape(_title(settings))}</h1>",
         LEADS[settings["model"]],
         "<nav>" + "".join(f'<a href="#{a}">{t}</a>' for a, t in links.items()) + "</nav>",
-        _figure(pictures[0]) if pictures else "",
+        figure_html(pictures[0]) if pictures else "",
         '<h2 id="tables">Tables</h2>',
         *(table.html() for table in tables),
         '<h2 id="figures">Figures</h2>',
-        *map(_figure, pictures[1:]),
+        *map(figure_html, pictures[1:]),
         '<h2 id="repeat">How to repeat</h2>',
         f"<pre>{html.escape(commands(opened))}</pre>",
         settings_table(settings).html(),
         versions_table(opened.run).html(),
     ]
+    return page_html(_title(settings), body)
+
+
+def page_html(title: str, body: Iterable[str]) -> str:
+    """A page of pieces of HTML."""
     template = importlib.resources.files("capsnp.reproduce").joinpath("page.html")
     page = string.Template(template.read_text(encoding="utf-8"))
-    return page.substitute(title=html.escape(_title(settings)), body="\n".join(body))
+    return page.substitute(title=html.escape(title), body="\n".join(body))
 
 
-def _figure(picture: Picture) -> str:
+def figure_html(picture: Picture) -> str:
+    """A picture in the folder `FIGURES` with its caption."""
     file = f"{FIGURES}/{picture.name}.png"
     caption = html.escape(picture.caption)
     return (

@@ -12,6 +12,7 @@ from capsnp.reproduce.fitting import expect_room
 from capsnp.reproduce.memory import STAGES as PARTS_IN_ALL
 from capsnp.reproduce.pipeline import STAGES, Data, has_model
 from capsnp.reproduce.settings import (
+    MACHINE,
     MODELS,
     NO_MATTER,
     Settings,
@@ -122,11 +123,8 @@ def open_run(
     RunError
         If the folder holds a run and it is not resumed, or with other settings.
     """
-    going_on = resume and (folder / "config.toml").is_file()
-    if going_on:
-        settings = from_config(RunFolder.open(folder, report=say).config, *chosen)
-    else:
-        settings = resolve(*chosen)
+    settings, going_on = settings_of(folder, *chosen, resume=resume, say=say)
+    expect_generator(settings, folder)
     data = Data(settings, data_dir=data_dir, quiet=quiet)
     wanted = PARTS_IN_ALL if stages is None else stages
     if (told := data.sizes_told) is not None:
@@ -134,11 +132,47 @@ def open_run(
     if not going_on:
         data.check()
         expect_room(settings, *data.sizes, stages=wanted)
-    if going_on:
-        run = RunFolder.resume(folder, settings.nested(), may_differ=NO_MATTER, report=say)
-    else:
-        run = RunFolder.create(folder, settings.nested(), report=say)
+    run = start_or_resume(folder, settings, resume=going_on, say=say)
     return OpenRun(run, settings, data, quiet, say)
+
+
+def settings_of(
+    folder: Path, *chosen: Mapping[str, Any], resume: bool, say: Say
+) -> tuple[Settings, bool]:
+    """Settings of a run that is there and is to go on, or of a new one; and whether it is there."""
+    if resume and (folder / "config.toml").is_file():
+        return from_config(RunFolder.open(folder, report=say).config, *chosen), True
+    return resolve(*chosen), False
+
+
+def start_or_resume(folder: Path, settings: Settings, *, resume: bool, say: Say) -> RunFolder:
+    """The folder of a new run, or of one that goes on under the same settings."""
+    if resume:
+        return RunFolder.resume(folder, settings.nested(), may_differ=NO_MATTER, report=say)
+    return RunFolder.create(folder, settings.nested(), report=say)
+
+
+def expect_generator(settings: Settings, folder: Path) -> None:
+    """Refuse a machine where capsules or neurons on features are wanted.
+
+    Raises
+    ------
+    RunError
+        If the folder holds a run of a machine.
+    OptionError
+        If the settings are those of one.
+    """
+    if settings["model"] != MACHINE:
+        return
+    if (folder / "config.toml").is_file():
+        raise RunError(
+            f"{folder}: expected a run of capsules or neurons, got one of a machine ({MACHINE}), "
+            f"which capsnp train {MACHINE}, likelihood and sample take"
+        )
+    raise OptionError(
+        f"model: expected 'capsules' or 'neurons', got {MACHINE!r}, which is trained by: "
+        f"capsnp train {MACHINE} {folder}"
+    )
 
 
 def look_into(
@@ -177,6 +211,7 @@ def look_into(
     run = RunFolder.open(folder, report=say)
     other = {"backend": backend, "data": data}
     settings = from_config(run.config, {k: v for k, v in other.items() if v is not None})
+    expect_generator(settings, folder)
     model = load_trained(folder, backend=settings["backend"])
     images = Data(settings, data_dir=data_dir, quiet=quiet)
     wanted, found = model.autoencoder_.image_shape_, images.test.images.shape[1:]
@@ -213,6 +248,7 @@ def load_trained(folder: Path, *, backend: str | None = None) -> CapsuleGenerato
 def expect_stage(stage: str, folder: Path) -> None:
     """Refuse a stage that there is not, or that cannot be the first of a run."""
     if stage not in STAGES:
-        raise OptionError(f"stage: expected one of {', '.join(STAGES)}, got {stage!r}")
+        names = ", ".join((*STAGES, MACHINE))
+        raise OptionError(f"stage: expected one of {names}, got {stage!r}")
     if stage != STAGES[0] and not (folder / "config.toml").exists():
         raise RunError(f"{folder}: no run here; start one: capsnp train {STAGES[0]} {folder}")

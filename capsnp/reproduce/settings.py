@@ -16,7 +16,10 @@ from typing import Any, Literal, NamedTuple
 
 from capsnp.backend import get_backend
 from capsnp.errors import OptionError, RunError
+from capsnp.evaluation import Monitor
+from capsnp.evaluation.likelihood.data import Rule
 from capsnp.models import (
+    RBM,
     CapsuleDecoder,
     CapsuleGenerator,
     ConvAutoencoder,
@@ -33,13 +36,21 @@ TABLES: dict[str, type] = {
     "neurons": ExpertNeurons,
     "decoder": CapsuleDecoder,
     "mixture": MixtureModel,
+    "rbm": RBM,
 }
-MODELS = ("capsules", "neurons")
+MODELS = ("capsules", "neurons", "rbm")
 """Tables of which a run takes one, by its setting ``model``."""
+MACHINE = "rbm"
+"""The model that learns pixels as they are, without features; its run has tables of its own."""
 NO_MATTER = ("checkpoint_seconds", "feature_memory")
 """Settings that do not change a run's result, so that it may go on with others."""
 
 _SHARED = ("random_state", "dtype", "backend", "verbose")
+_OF_MACHINES = (MACHINE, "binary", "monitor")
+_OF_FEATURES = (
+    *("autoencoder", "decoder", "mixture", "evaluation"),
+    *("feature_dtype", "feature_memory"),
+)
 
 
 class Field(NamedTuple):
@@ -65,6 +76,11 @@ def schema() -> dict[str, Field]:
         "checkpoint_seconds": Field(float, 30.0),
         "evaluation.n_images": Field(int, 2000),
         "evaluation.classifier_steps": Field(int | None, None),
+        "binary.rule": Field(Rule, "threshold"),
+        "binary.seed": Field(int, 0),
+        "monitor.every": Field(int | None, None),
+        "monitor.n_rows": Field(int, 500),
+        "monitor.bracket_every": Field(int | None, None),
     }
     for table, estimator in TABLES.items():
         hints = typing.get_type_hints(vars(estimator)["__init__"])
@@ -100,18 +116,21 @@ class Settings:
 
     @property
     def layer(self) -> Values:
-        """The settings of the layer between features and codes, whichever model it is."""
+        """The settings of the run's own model, whichever it is."""
         return self.table(self["model"])
 
     def nested(self) -> dict[str, Any]:
         """As a run's ``config.toml`` has them, where None is the text "none".
 
-        The table of the model that the run does not take is left out.
+        What the run's model has no use for is left out.
         """
         nested: dict[str, Any] = {}
+        left_out = {*MODELS, *_OF_MACHINES} - {self["model"]}
+        if self["model"] == MACHINE:
+            left_out = left_out.difference(_OF_MACHINES).union(_OF_FEATURES)
         for name, value in self.values.items():
             table, _, key = name.rpartition(".")
-            if table in MODELS and table != self["model"]:
+            if (table or key) in left_out:
                 continue
             place = nested.setdefault(table, {}) if table else nested
             place[key] = "none" if value is None else value
@@ -307,8 +326,9 @@ def _nearest(name: str) -> list[str]:
 
 def _expect_ranges(settings: Settings) -> None:
     """Let every estimator look at its parameters now, not when its turn comes."""
-    if settings["seed"] < 0:
-        raise OptionError(f"seed: expected a whole number from 0, got {settings['seed']}")
+    for name in ("seed", "binary.seed"):
+        if settings[name] < 0:
+            raise OptionError(f"{name}: expected a whole number from 0, got {settings[name]}")
     for name in ("limit", "evaluation.n_images", "evaluation.classifier_steps"):
         value = settings[name]
         if value is not None and value < 1:
@@ -322,3 +342,7 @@ def _expect_ranges(settings: Settings) -> None:
             part._expect_options()
         except OptionError as error:
             raise OptionError(f"{table}.{error}") from None
+    try:
+        Monitor(**settings.table("monitor"))
+    except OptionError as error:
+        raise OptionError(f"monitor.{error}") from None

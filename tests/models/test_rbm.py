@@ -18,7 +18,13 @@ from sklearn.utils.estimator_checks import check_estimator
 
 from capsnp import RBM
 from capsnp.backend import get_backend
-from capsnp.errors import DataError, DivergenceError, DomainError, OptionError
+from capsnp.errors import (
+    DataError,
+    DivergenceError,
+    DomainError,
+    MemoryLimitError,
+    OptionError,
+)
 from capsnp.functional import harmonium
 from capsnp.functional.units import Bernoulli, Relu
 from capsnp.models import _chains
@@ -387,6 +393,16 @@ def test_wrong_data_are_named(digits):
         RBM(2).fit(np.asarray([[1.0, np.nan], [0.0, 1.0]]))
     with pytest.raises(ValueError, match="0 sample"):
         RBM(2).fit(np.zeros((0, 3)))
+
+
+@pytest.mark.parametrize("algorithm", ["pcd", "pt"])
+def test_more_chains_than_memory_allows(digits, algorithm):
+    message = r"^n_chains: expected chains that fit into memory, got 1000000000000, .* lower n_ch"
+    with pytest.raises(MemoryLimitError, match=message):
+        RBM(4, algorithm=algorithm, n_chains=10**12, n_iter=1).fit(digits)
+    model = RBM(4, algorithm=algorithm, n_iter=1, n_temperatures=2).fit(digits)
+    with pytest.raises(MemoryLimitError, match=r"^n: expected chains that fit .*: lower n$"):
+        model.sample(10**12)
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,11 @@ import pytest
 
 from capsnp.backend import get_backend
 from capsnp.errors import ShapeError
+from capsnp.memory import readable_bytes
 from capsnp.models import ConvAutoencoder, ExpertCapsules
 from capsnp.reproduce.estimate import (
     estimate,
     matmul_rate,
-    readable_bytes,
     readable_seconds,
 )
 from capsnp.reproduce.settings import resolve
@@ -75,7 +75,7 @@ def test_the_rate_is_that_of_this_machine():
 
 
 @pytest.mark.parametrize(
-    ("n", "text"), [(5, "5 B"), (4_600, "5 kB"), (999_000_000, "999 MB"), (2.5e12, "2500.0 GB")]
+    ("n", "text"), [(5, "5 B"), (4_600, "5 kB"), (999_000_000, "999 MB"), (2.5e12, "2.5 TB")]
 )
 def test_bytes_for_reading(n, text):
     assert readable_bytes(n) == text

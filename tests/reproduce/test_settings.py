@@ -6,7 +6,7 @@ import pytest
 import tomli_w
 
 from capsnp.errors import BackendError, OptionError, RunError
-from capsnp.models import PAPER, CapsuleDecoder, ExpertCapsules, ExpertNeurons
+from capsnp.models import PAPER, RBM, CapsuleDecoder, ExpertCapsules, ExpertNeurons
 from capsnp.reproduce.presets import PRESETS
 from capsnp.reproduce.settings import (
     checked,
@@ -20,10 +20,11 @@ from capsnp.reproduce.settings import (
 
 
 @pytest.mark.parametrize(
-    ("table", "estimator"), [("capsules", ExpertCapsules), ("neurons", ExpertNeurons)]
+    ("table", "estimator"),
+    [("capsules", ExpertCapsules), ("neurons", ExpertNeurons), ("rbm", RBM)],
 )
 def test_every_parameter_of_the_estimators_is_a_setting(table, estimator):
-    parameters = set(estimator().get_params()) - {"random_state", "dtype", "backend"}
+    parameters = set(estimator().get_params()) - {"random_state", "dtype", "backend", "verbose"}
     names = {name for name in schema() if name.startswith(f"{table}.")}
     assert {f"{table}.{name}" for name in parameters} == names
 
@@ -36,8 +37,29 @@ def test_a_run_has_one_model_and_keeps_its_table_alone(model):
     assert experts.n_capsules == settings.layer["n_capsules"] == 7
     assert {"capsules", "neurons"} & set(settings.nested()) == {model}
     assert from_config(settings.nested()) == settings
-    with pytest.raises(OptionError, match="model: expected one of 'capsules', 'neurons', got 'rb"):
-        resolve({"model": "rbm"})
+    with pytest.raises(
+        OptionError, match="model: expected one of 'capsules', 'neurons', 'rbm', got"
+    ):
+        resolve({"model": "perceptron"})
+
+
+def test_a_run_of_a_machine_keeps_what_a_machine_needs():
+    settings = resolve(
+        {"model": "rbm", "rbm.k": 3, "binary.rule": "stochastic", "monitor.every": 7}
+    )
+    tables = {name for name, value in settings.nested().items() if isinstance(value, dict)}
+    assert tables == {"rbm", "binary", "monitor"}
+    assert "feature_memory" not in settings.nested()
+    assert from_config(settings.nested()) == settings
+    model = settings.estimator("rbm")
+    assert (model.k, model.random_state, model.dtype, model.backend) == (3, 0, "float32", "numpy")
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_every_preset_trains_a_machine_by_kept_chains_at_a_falling_rate(preset):
+    table = resolve({"preset": preset}).table("rbm")
+    assert (table["algorithm"], table["decay"], table["visible"]) == ("pcd", "linear", "bernoulli")
+    assert table["centered"]
 
 
 def test_defaults_are_the_estimators_own():
@@ -156,6 +178,11 @@ def test_a_value_of_another_type(name, value, expected):
         ("limit", 0),
         ("seed", -1),
         ("checkpoint_seconds", -1.0),
+        ("rbm.n_chains", 0),
+        ("rbm.momentum", 1.5),
+        ("binary.seed", -1),
+        ("monitor.every", 0),
+        ("monitor.n_rows", 0),
     ],
 )
 def test_a_value_outside_its_range_is_refused_at_once(name, value):
