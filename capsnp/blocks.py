@@ -29,10 +29,15 @@ def n_threads() -> int:
     """
     asked = os.environ.get("CAPSNP_NUM_THREADS", "")
     if not asked:
-        return joblib.cpu_count()
+        return _cores(os.getpid(), os.environ.get("LOKY_MAX_CPU_COUNT"))
     if not asked.isdecimal() or int(asked) < 1:
         raise OptionError(f"CAPSNP_NUM_THREADS: expected a whole number from 1, got {asked!r}")
     return int(asked)
+
+
+@cache
+def _cores(process: int, limit: str | None) -> int:  # noqa: ARG001  it reads files: once is enough
+    return joblib.cpu_count()
 
 
 @cache

@@ -25,11 +25,17 @@ The states of a layer of discrete units are listed by ``machine.visible.states``
 ``machine.hidden.states``, by blocks; ``n_states`` says how many there are.
 """
 
+import operator
 from typing import Any, NamedTuple
 
 from capsnp.backend import Array, namespace
 from capsnp.functional._checks import expect_shape
-from capsnp.functional._machine import Harmonium, expect_batch, expect_machine, times
+from capsnp.functional._machine import (
+    Harmonium,
+    expect_batch,
+    expect_machine,
+    times,
+)
 from capsnp.functional._tempering import (
     independent,
     independent_log_partition,
@@ -175,7 +181,7 @@ def hidden_field(machine: Harmonium, v: Array) -> Array:
     array([2.5, 3. ])
     """
     xp = expect_machine(machine, v=v)
-    return times(xp, machine.visible.statistic(v), machine.w) + machine.c
+    return operator.iadd(times(xp, machine.visible.statistic(v), machine.w), machine.c)
 
 
 def visible_field(machine: Harmonium, h: Array) -> Array:
@@ -189,7 +195,12 @@ def visible_field(machine: Harmonium, h: Array) -> Array:
     array([6.])
     """
     xp = expect_machine(machine, h=h)
-    return times(xp, machine.hidden.statistic(h), machine.w.T) + machine.b
+    φ_h = machine.hidden.statistic(h)
+    if h.ndim != 2:
+        return operator.iadd(times(xp, φ_h, machine.w.T), machine.b)
+    # a host reads w faster as it lies than turned
+    y = xp.matrix_transpose(machine.w @ xp.matrix_transpose(φ_h))
+    return operator.iadd(y, machine.b)
 
 
 def hidden_mean(machine: Harmonium, v: Array) -> Array:
@@ -421,22 +432,26 @@ def cd_gradient(
     expect_batch(machine, v_model, h_model, "(N, I)", "(N, J)", names=("v_model", "h_model"))
     φ_v, φ_h = machine.visible.statistic, machine.hidden.statistic
     v, v_chain, h, h_chain = φ_v(v_data), φ_v(v_model), φ_h(h_data), φ_h(h_model)
-    db = xp.mean(v, axis=0) - xp.mean(v_chain, axis=0)
-    dc = xp.mean(h, axis=0) - xp.mean(h_chain, axis=0)
+    # the difference of two averages is one sum over both batches
+    ones, ones_chain = xp.ones_like(h[:, 0]), xp.ones_like(h_chain[:, 0])
+    share = xp.concat([ones / h.shape[0], ones_chain / -h_chain.shape[0]], axis=0)
+    right = xp.concat([h, h_chain], axis=0)
     if offsets is not None:
         mu, lam = offsets
         because = f"to match w {tuple(machine.w.shape)}"
         expect_shape("offsets[0]", mu, tuple(machine.b.shape), axes="(I,)", because=because)
         expect_shape("offsets[1]", lam, tuple(machine.c.shape), axes="(J,)", because=because)
-        v, v_chain, h, h_chain = v - mu, v_chain - mu, h - lam, h_chain - lam
-    # one product for both terms
-    left = xp.concat([v / float(v.shape[0]), v_chain / -float(v_chain.shape[0])], axis=0)
-    dw = xp.matrix_transpose(left) @ xp.concat([h, h_chain], axis=0)
+        right = right - lam
+    left = xp.concat([v, v_chain], axis=0)
+    if offsets is not None:
+        left = left - mu
+    dw = xp.matrix_transpose(left) @ (right * share[:, None])
+    db, dc = share @ left, share @ right
+    if offsets is not None:
+        db, dc = db - dw @ lam, dc - mu @ dw
     variance = None
     if _learns_variance(machine):
         variance = _variance_gradient(xp, machine, v_data, h_data, v_model, h_model)
-    if offsets is not None:
-        db, dc = db - dw @ lam, dc - mu @ dw
     return HarmoniumGradient(dw, db, dc, variance)
 
 

@@ -16,6 +16,7 @@ from capsnp.functional.harmonium import (
     independent,
     tempered,
     turned,
+    visible_field,
 )
 from capsnp.functional.units import Units
 
@@ -74,22 +75,25 @@ def blocks_of_chains(machine: Harmonium, n: int) -> list[slice]:
 
 
 def way_back(machine: Harmonium) -> Harmonium:
-    """`turned`, with its weights in order on a host: products of few rows with them are faster."""
+    """`turned`, with weights that lie in order, for many products of few rows with them."""
     back = turned(machine)
-    if not is_numpy_array(back.w):
-        return back
     return back._replace(w=in_order(namespace(w=back.w), back.w))
 
 
 def sweep(machine: Harmonium, h: Array, noise: Noise, k: int) -> tuple[Array, Array]:
     """Visible states (N, I) after k Gibbs steps from hidden ones, and the hidden fields there."""
-    blocks = blocks_of_chains(machine, h.shape[0])
-    back = way_back(machine) if k > 1 else turned(machine)
-    parts = map_blocks(
-        lambda part: _sweep(machine, back, h[part[0], ...], part[1], k),
-        zip(blocks, noise.split(len(blocks)), strict=True),
-        parallel=True,
-    )
+    blocks = blocks_of_chains(machine, h.shape[0]) if k > 1 else [slice(0, h.shape[0])]
+    back = way_back(machine) if k > 1 else None
+
+    def walk(part: tuple[slice, Noise]) -> tuple[Array, Array]:
+        rows, own = part
+        v, x = _visit(machine, back, h[rows, ...], own)
+        for _ in range(k - 1):
+            states = machine.hidden.draw(x, own.for_states(machine.hidden, tuple(x.shape)))
+            v, x = _visit(machine, back, states, own)
+        return v, x
+
+    parts = map_blocks(walk, zip(blocks, noise.split(len(blocks)), strict=True), parallel=True)
     if len(parts) == 1:
         return parts[0]
     v, x = zip(*parts, strict=True)
@@ -97,19 +101,11 @@ def sweep(machine: Harmonium, h: Array, noise: Noise, k: int) -> tuple[Array, Ar
     return xp.concat(v, axis=0), xp.concat(x, axis=0)
 
 
-def _sweep(
-    machine: Harmonium, back: Harmonium, h: Array, noise: Noise, k: int
+def _visit(
+    machine: Harmonium, back: Harmonium | None, h: Array, noise: Noise
 ) -> tuple[Array, Array]:
-    v, x = _visit(machine, back, h, noise)
-    for _ in range(k - 1):
-        h = machine.hidden.draw(x, noise.for_states(machine.hidden, tuple(x.shape)))
-        v, x = _visit(machine, back, h, noise)
-    return v, x
-
-
-def _visit(machine: Harmonium, back: Harmonium, h: Array, noise: Noise) -> tuple[Array, Array]:
     """Visible states drawn given hidden ones, and the hidden fields there."""
-    y = hidden_field(back, h)
+    y = visible_field(machine, h) if back is None else hidden_field(back, h)
     v = machine.visible.draw(y, noise.for_states(machine.visible, tuple(y.shape)))
     return v, hidden_field(machine, v)
 
@@ -153,7 +149,7 @@ class FromData:
         Of hidden units at the ends of the last step's.
     """
 
-    field: Array | None = None
+    field: Any = None
 
     def advance(self, machine: Harmonium, h_data: Array, noise: Noise, k: int) -> Ends:
         v, self.field = sweep(machine, h_data, noise, k)
