@@ -83,7 +83,8 @@ def annealed_log_partition(
     start : array, shape (N, I), optional
         Visible states near which the machine is likely, such as data: the chains down start at
         `n_chains` of them, after the burn-in. By default they start where the chains up end, drawn
-        by their weights; then no chain sees what the chains up missed.
+        by their weights; then no chain sees what the chains up missed, and `LogPartition.problems`
+        says so.
     base : Harmonium, optional
         A machine of the same kinds without weights; by default one near to `start`.
     temperatures : int or sequence of float
@@ -166,6 +167,7 @@ def annealed_log_partition(
         upper_ess=effective_sample_size(-w_down),
         neighbours=log_z0 + neighbours.value,
         neighbours_stderr=neighbours.stderr,
+        start="chains" if start is None else "given",
     )
 
 

@@ -48,14 +48,15 @@ def log_likelihood(
     tolerance : float
         How wide the bracket may be, standard errors of its ends included, in nats.
     allow_wide : bool
-        Return a wider bracket, marked by `Likelihood.wide`.
+        Return what would be refused, marked by `Likelihood.wide` and `Likelihood.problems`.
     partition : LogPartition, optional
         The model's, found before.
     n_most : int
         List so many states of one layer for log Z, and anneal beyond.
     start : {"data", "chains"}
-        Where chains that anneal down begin: at rows of X or at ends of the chains up. See
-        `annealed_log_partition` for this and all that follows.
+        Where chains that anneal down begin: at rows of X or at ends of the chains up, whose
+        bracket may be narrow and wrong and needs `allow_wide`. See `annealed_log_partition` for
+        this and all that follows.
     temperatures, n_chains, burn_in, random_state, verbose
 
     Returns
@@ -65,7 +66,8 @@ def log_likelihood(
     Raises
     ------
     WideBracketError
-        If the bracket is wider than the tolerance; the message has both ends.
+        If the bracket is wider than the tolerance, or its partition function has `problems`; the
+        message has both ends.
     DomainError
         If a row is no state of the model: numbers between 0 and 1 for binary units, say.
     OptionError, ShapeError, DtypeError, NotFittedError
@@ -97,12 +99,13 @@ def log_likelihood(
     mean = float(np.mean(scores))
     low, high = sorted((partition.lower, partition.upper))
     wide = partition.width > tolerance
-    if wide and not allow_wide:
+    if not allow_wide and (wide or partition.problems):
+        between = f"{partition.width:.2g} nats between and in the ends' errors"
         raise WideBracketError(
             f"log_likelihood: expected a bracket within {tolerance:g} nats, got "
-            f"{mean - high:.2f} to {mean - low:.2f} with {partition.width:.2g} nats between and in "
-            f"the ends' errors: raise temperatures (now {partition.n_temperatures}) or n_chains "
-            f"(now {partition.n_chains}), or say allow_wide=True"
+            f"{mean - high:.2f} to {mean - low:.2f} with {between}"
+            f"{''.join(f', where {problem}' for problem in partition.problems)}: "
+            f"{_advice(partition)}, or say allow_wide=True"
         )
     return Likelihood(
         mean - partition.value,
@@ -117,6 +120,11 @@ def log_likelihood(
     )
 
 
+def _advice(partition: LogPartition) -> str:
+    now = f"temperatures (now {partition.n_temperatures}) or n_chains (now {partition.n_chains})"
+    return f"start at data, raise {now}" if partition.start == "chains" else f"raise {now}"
+
+
 def log_partition(
     model: Any, *, start: Any = None, n_most: int = MOST_STATES, verbose: bool = False, **annealing
 ) -> LogPartition:
@@ -126,7 +134,7 @@ def log_partition(
     ----------
     model : Harmonium, ExactCapsules, or fitted estimator with a ``machine_``
     start : array, shape (N, I), optional
-        Rows that the chains down start from.
+        Rows that the chains down start from; without them the bracket has `problems`.
     n_most : int
     verbose : bool
     **annealing

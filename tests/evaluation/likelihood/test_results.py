@@ -9,7 +9,10 @@ from capsnp.errors import IncomparableError
 from capsnp.evaluation import binarize
 from capsnp.evaluation.likelihood import Likelihood, LogPartition, compare
 
-LOG_Z = LogPartition(10.2, 10.0, 10.5, 0.1, "annealing", lower_stderr=0.2, upper_stderr=0.3)
+LOG_Z = LogPartition(
+    10.2, 10.0, 10.5, 0.1, "annealing", n_chains=50,
+    lower_stderr=0.2, upper_stderr=0.3, lower_ess=42.0, upper_ess=12.5,
+)  # fmt: skip
 
 
 def likelihood(rows, data, **changes):
@@ -28,6 +31,19 @@ def test_width_counts_errors_and_either_order():
     assert LOG_Z.width == pytest.approx(0.5 + 0.5)
     assert replace(LOG_Z, lower=10.5, upper=10.0).width == pytest.approx(1.0)
     assert LogPartition(1.0, 1.0, 1.0, 0.0, "exact").width == 0.0
+
+
+def test_problems():
+    """Of ends that may lie on one side together; an exact number has none."""
+    assert LOG_Z.problems == ()
+    assert replace(LOG_Z, upper_ess=5.0).problems == ()
+    for end in ("lower_ess", "upper_ess"):
+        assert replace(LOG_Z, **{end: 4.9}).problems == (
+            "an end rests on 4.9 effective chains of 50",
+        )
+    (problem,) = replace(LOG_Z, start="chains").problems
+    assert "began where chains up ended" in problem
+    assert LogPartition(1.0, 1.0, 1.0, 0.0, "exact", start="chains").problems == ()
 
 
 def test_difference_by_hand(data):
@@ -72,7 +88,9 @@ def test_another_measure_or_unit_is_refused(data, change):
 
 def test_in_words(data):
     a = likelihood([-1.0, -2.0, -3.0], data)
-    assert str(a) == "-2.00 nats per row, from -2.30 to -1.80"
-    assert str(replace(a, wide=True)).endswith("to -1.80, wide")
+    assert str(a) == "-2.00 nats per row, from -2.30 to -1.80 (ends of 12.5 and 42.0 chains)"
+    assert str(replace(a, wide=True)).endswith("42.0 chains); wide")
+    few = replace(a, partition=replace(LOG_Z, lower_ess=1.2))
+    assert str(few).endswith("; an end rests on 1.2 effective chains of 50")
     exact = replace(LOG_Z, method="exact")
     assert str(replace(a, partition=exact)) == "-2.00 nats per row, exact"

@@ -1,6 +1,7 @@
 """The door: exact, or a bracket, or a refusal; and what comes with the number."""
 
 import itertools
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,13 +18,14 @@ from capsnp.errors import (
 )
 from capsnp.evaluation import binarize
 from capsnp.evaluation.likelihood import (
+    annealed_log_partition,
     compare,
     exact_log_partition,
     log_likelihood,
     log_partition,
     scoring,
 )
-from capsnp.functional.harmonium import Harmonium
+from capsnp.functional.harmonium import Harmonium, independent
 from capsnp.functional.units import Bernoulli, Gaussian
 from capsnp.verification import ExactCapsules
 
@@ -80,7 +82,39 @@ def test_a_wide_bracket_is_refused_with_both_ends(rng):
         log_likelihood(machine, rows, **options)
     for part in (f"{wide.lower:.2f} to {wide.upper:.2f}", "temperatures (now 3)", "(now 5)"):
         assert part in str(error.value)
-    assert not log_likelihood(machine, rows, tolerance=1e6, **options).wide
+    options |= {"tolerance": 1e6, "allow_wide": True}
+    assert not log_likelihood(machine, rows, **options).wide
+
+
+def test_a_narrow_bracket_may_be_wrong_where_chains_start_at_ends_of_others(rng):
+    """One pattern of 30 bits outweighs all other states by e^7, and no chain up finds it: both ends
+    are near each other and 7 nats off. From the pattern they are apart and hold the truth."""
+    pattern = rng.integers(0, 2, 30).astype(float)
+    w = 8.0 * (2.0 * pattern - 1.0)[:, None]
+    machine = Harmonium(w, np.zeros(30), np.asarray([28.0 - 8.0 * pattern.sum()]))
+    rows = np.tile(pattern, (50, 1))
+    expected = log_likelihood(machine, rows).value
+    options = {"temperatures": 100, "n_chains": 50}
+    blind = log_likelihood(machine, rows, start="chains", n_most=1, allow_wide=True, **options)
+    assert not blind.wide
+    assert blind.lower - expected > 6.0
+    assert min(blind.partition.lower_ess, blind.partition.upper_ess) > 20
+    evenly = independent(machine)
+    partition = annealed_log_partition(machine, start=rows, base=evenly, **options)
+    seeing = log_likelihood(machine, rows, partition=partition, allow_wide=True)
+    assert seeing.wide
+    assert seeing.lower < expected < seeing.upper
+    with pytest.raises(WideBracketError, match=r"began where chains up ended.*: start at data"):
+        log_likelihood(machine, rows, start="chains", n_most=1, **options)
+
+
+def test_an_end_of_one_chain_is_refused_however_wide_it_may_be(machine):
+    few = replace(exact_log_partition(machine), method="annealing", n_chains=20, lower_ess=1.4)
+    with pytest.raises(WideBracketError, match=r"an end rests on 1\.4 effective chains of 20"):
+        log_likelihood(machine, STATES, partition=few, tolerance=100.0)
+    found = log_likelihood(machine, STATES, partition=few, allow_wide=True)
+    assert not found.wide
+    assert found.problems == few.problems
 
 
 def test_log_z_found_before_is_taken(machine, monkeypatch):
