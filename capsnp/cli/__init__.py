@@ -3,7 +3,7 @@
 import io
 import sys
 
-from capsnp.cli import benchmarking, images, info, judging, training, verifying
+from capsnp.cli import benchmarking, images, info, judging, likelihoods, training, verifying
 from capsnp.cli._app import app
 
 for _command in (
@@ -13,6 +13,7 @@ for _command in (
     images.reconstruct,
     judging.evaluate,
     judging.compare,
+    likelihoods.likelihood,
     verifying.verify,
     benchmarking.bench,
     info.info,

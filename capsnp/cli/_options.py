@@ -95,16 +95,20 @@ def note(message: str) -> None:
     typer.echo(f"capsnp: {message}", err=True)
 
 
-def expect_output(path: Path) -> None:
+STILL, MOVING = (".npz", ".png"), (".gif", ".mp4")
+
+
+def expect_output(path: Path, suffixes: tuple[str, ...] = STILL) -> None:
     """Refuse a file that cannot be written, before any work.
 
     Raises
     ------
     OptionError
-        If it ends in neither .npz nor .png, or its folder is not there.
+        If it ends in none of the suffixes, or its folder is not there.
     """
-    if path.suffix.lower() not in (".npz", ".png"):
-        raise OptionError(f"output: expected a name that ends in .npz or .png, got {path.name!r}")
+    if path.suffix.lower() not in suffixes:
+        names = f"{', '.join(suffixes[:-1])} or {suffixes[-1]}"
+        raise OptionError(f"output: expected a name that ends in {names}, got {path.name!r}")
     if not path.parent.is_dir():
         raise OptionError(f"output: expected a folder that is there, got {str(path.parent)!r}")
 

@@ -1,10 +1,13 @@
 """``capsnp sample`` and ``capsnp reconstruct``."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from capsnp.cli._options import (
+    MOVING,
+    STILL,
     BackendOption,
     DataDirOption,
     DataOption,
@@ -19,8 +22,21 @@ CountOption = Annotated[int, typer.Option("-n", "--number", min=1, help="Number 
 
 def sample(
     folder: RunArgument,
-    output: OutputOption,
-    n: CountOption = 80,
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Where to write: .npz or .png; of a machine's chains also .gif or .mp4.",
+        ),
+    ],
+    n: Annotated[
+        int | None,
+        typer.Option(
+            "-n", "--number", min=1, help="Number of images, by default 80, or of chains, 20."
+        ),
+    ] = None,
     domain: Annotated[
         str,
         typer.Option(
@@ -33,15 +49,33 @@ def sample(
         int | None,
         typer.Option("--capsule", metavar="J", help="The one capsule that is on; else in turns."),
     ] = None,
+    gibbs: Annotated[
+        int | None,
+        typer.Option(
+            "--gibbs",
+            min=1,
+            metavar="N",
+            help="Steps of a machine's chains, by default 1000, or 100 of a film.",
+        ),
+    ] = None,
     seed: Annotated[int, typer.Option("--seed", min=0, help="Of the draws.")] = 0,
     backend: BackendOption = None,
     debug: DebugOption = False,  # noqa: ARG001
 ) -> None:
     """Draw images from a trained model."""
-    expect_output(output)
+    expect_output(output, (*STILL, *MOVING))
     from capsnp.reproduce import draw_samples
 
-    draw_samples(folder, output, n=n, domain=domain, capsule=capsule, seed=seed, backend=backend)
+    draw_samples(
+        folder,
+        output,
+        n=n,
+        domain=domain,
+        capsule=capsule,
+        gibbs=gibbs,
+        seed=seed,
+        backend=backend,
+    )
     typer.echo(f"{output}")
 
 

@@ -1,10 +1,12 @@
 """Pictures of the papers and of a model: arrays of any library in, matplotlib figures out.
 
-No function opens a window or touches pyplot; `save` writes a figure as PNG.
+No function opens a window or touches pyplot; `save` writes a figure as PNG, `film` images that
+change as GIF or MP4.
 """
 
 from capsnp.plotting._page import COLOURS, save
 from capsnp.plotting.activations import activations
+from capsnp.plotting.animation import film
 from capsnp.plotting.chains import chains, energies
 from capsnp.plotting.connections import connection_diagram
 from capsnp.plotting.curves import squash_curves, training_curves
@@ -30,6 +32,7 @@ __all__ = [
     "chains",
     "connection_diagram",
     "energies",
+    "film",
     "filters",
     "gradient_decomposition",
     "negatives",

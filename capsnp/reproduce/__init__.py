@@ -1,6 +1,7 @@
 """Figure 1 and Figure 2 of the paper, end to end: the pipeline behind the command ``capsnp``."""
 
 from capsnp.reproduce.machine import is_machine, look_into_machine, train_machine
+from capsnp.reproduce.machine_likelihood import score_run
 from capsnp.reproduce.making import (
     compare_routing,
     describe,
@@ -41,6 +42,7 @@ __all__ = [
     "open_run",
     "rebuild_images",
     "resolve",
+    "score_run",
     "train_machine",
     "train_stage",
 ]

@@ -21,6 +21,9 @@ from capsnp.reproduce.runs import OpenRun, Say, settings_of, start_or_resume
 from capsnp.reproduce.settings import MACHINE, Settings, from_config
 from capsnp.training import Progress, RunFolder, Watchdog, record, train
 
+IMAGE = "image.json"
+"""Height, width and channels of what the rows are."""
+
 
 def train_machine(
     folder: Path,
@@ -87,6 +90,7 @@ def train_machine(
             write_json(run, "seconds.json", {"training": took})
             if not quiet:
                 say(f"{folder}: trained in {readable_seconds(took)}")
+        write_json(run, IMAGE, {"shape": list(data.image)})
         draw_figures(opened, model, rows.rows, pixels(settings, data.test).rows, progress=progress)
         write_machine_report(opened, model)
     return model

@@ -111,24 +111,21 @@ def likelihood_table(kept: Mapping[str, Mapping[str, Any]]) -> Table:
         Column("upper_ess", "Effective chains up", ".1f"),
         Column("seconds", "Seconds", ".1f"),
     )
-    rows = {
-        f"{split} images": dict(found["partition"])
-        | {name: found[name] for name in ("value", "lower", "upper", "stderr")}
-        # the lower end of a likelihood is the upper one of log Z, that of the chains down
-        | {
-            "lower_ess": found["partition"]["upper_ess"],
-            "upper_ess": found["partition"]["lower_ess"],
-        }
-        for split, found in kept.items()
-    }
-    notes = [
-        f"{split}: {found['data']['shape'][0]} images, binarised by the rule "
-        f"{found['data']['rule']!r}"
-        + f" with seed {found['data']['seed']}" * (found["data"]["seed"] is not None)
-        + f", SHA-256 {found['data']['sha256'][:12]}…"
-        + "; the bracket is wide" * found["wide"]
-        for split, found in kept.items()
-    ]
+    rows, notes = {}, []
+    for split, found in kept.items():
+        partition, data = found["partition"], found["data"]
+        ends = {name: found[name] for name in ("value", "lower", "upper", "stderr")}
+        # the chains down make the upper end of log Z, and so the lower one here
+        turned = {"lower_ess": partition["upper_ess"], "upper_ess": partition["lower_ess"]}
+        rows[f"{split} images"] = partition | ends | turned
+        seed = "" if data["seed"] is None else f" with seed {data['seed']}"
+        note = (
+            f"{split}: {data['shape'][0]} images, {found['measure']} measure, made binary by the "
+            f"rule {data['rule']!r}{seed}, SHA-256 {data['sha256'][:12]}…"
+        )
+        notes.append(
+            "; ".join([note, *["the bracket is wide"] * found["wide"], *found["problems"]])
+        )
     return Table("Log-likelihood", columns, rows, tuple(notes))
 
 

@@ -1,7 +1,6 @@
 """Images out of a trained model into a file."""
 
 import math
-from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -9,25 +8,22 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from capsnp import plotting
+from capsnp.errors import OptionError
 from capsnp.reproduce.figures import COLUMNS, class_names
+from capsnp.reproduce.machine import is_machine
+from capsnp.reproduce.machine_samples import sample_machine
+from capsnp.reproduce.npz import write_npz
 from capsnp.reproduce.runs import load_trained, look_into
-from capsnp.training import write_atomic
-
-
-def write_npz(path: Path, images: np.ndarray) -> None:
-    """Write images as ``images`` of float32, (N, H, W, C), in an NPZ file, whole or not at all."""
-    buffer = BytesIO()
-    np.savez_compressed(buffer, images=np.clip(images, 0.0, 1.0).astype(np.float32))
-    write_atomic(path, buffer.getvalue())
 
 
 def draw_samples(
     folder: Path,
     output: Path,
     *,
-    n: int = 80,
+    n: int | None = None,
     domain: Any = "codes",
     capsule: int | None = None,
+    gibbs: int | None = None,
     seed: int = 0,
     backend: str | None = None,
 ) -> None:
@@ -38,8 +34,13 @@ def draw_samples(
     folder : Path
         A run's, or one that `CapsuleGenerator.save` wrote.
     output : Path
-    n, domain, capsule, seed
+        Of a machine also a film of its chains, ``.gif`` or ``.mp4``.
+    n : int, optional
+        By default 80 images, or 20 chains of a film.
+    domain, capsule, seed
         As for `CapsuleGenerator.sample`.
+    gibbs : int, optional
+        Steps of a machine's chains, by default 1,000, or 100 of a film.
     backend : str, optional
 
     Raises
@@ -49,8 +50,18 @@ def draw_samples(
     OptionError
         If an option is wrong.
     """
+    if is_machine(folder):
+        if domain != "codes" or capsule is not None:
+            raise OptionError(f"domain, capsule: expected none for {folder}, which has no capsules")
+        sample_machine(folder, output, n=n, gibbs=gibbs, seed=seed, backend=backend)
+        return
+    if gibbs is not None or output.suffix.lower() in plotting.animation.FORMATS:
+        raise OptionError(
+            f"output, gibbs: expected .npz or .png and no Gibbs steps for {folder}, which has no "
+            "chains: those of machines move (capsnp train rbm)"
+        )
     model = load_trained(folder, backend=backend)
-    images = model.sample(n, domain, capsule, random_state=seed)
+    images = model.sample(80 if n is None else n, domain, capsule, random_state=seed)
     if output.suffix.lower() == ".npz":
         write_npz(output, images)
         return

@@ -34,6 +34,7 @@ from capsnp.evaluation.likelihood.weights import (
 from capsnp.functional._checks import expect_count, expect_shape, floating
 from capsnp.functional.harmonium import Harmonium, independent_log_partition
 from capsnp.models._chains import blocks_of_chains
+from capsnp.models._room import expect_room_for_chains
 from capsnp.training.progress import track
 
 N_PILOT = 100
@@ -110,6 +111,8 @@ def annealed_log_partition(
         If a row of `start` is no visible state.
     ShapeError, DtypeError, MixedBackendError
         If the arrays do not fit together.
+    MemoryLimitError
+        If so many chains do not fit into memory.
     DivergenceError
         If a weight is not finite.
 
@@ -132,6 +135,7 @@ def annealed_log_partition(
     expect_count("burn_in", burn_in, minimum=0)
     expect_count("random_state", random_state, minimum=0)
     began = time.perf_counter()
+    expect_room_for_chains("n_chains", n_chains, machine, backend_of(machine.w))
     if start is not None:
         _expect_start(machine, start)
     base = base_of(machine, start) if base is None else base

@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from capsnp.errors import DomainError, OptionError, ShapeError
+from capsnp.errors import DomainError, MemoryLimitError, OptionError, ShapeError
 from capsnp.evaluation.likelihood import annealed_log_partition, exact_log_partition
 from capsnp.evaluation.likelihood.annealing import anneal_down, anneal_up, place_temperatures
 from capsnp.evaluation.likelihood.paths import LinearPath, Noise, Path, base_of, path_of
@@ -286,3 +286,9 @@ def test_a_base_with_weights_is_refused(rng):
     machine = machine_of(KINDS["bernoulli"], rng)
     with pytest.raises(OptionError, match="base: expected a machine without weights"):
         annealed_log_partition(machine, base=machine)
+
+
+def test_more_chains_than_memory_allows():
+    machine = Harmonium(np.zeros((30, 30)), np.zeros(30), np.zeros(30))
+    with pytest.raises(MemoryLimitError, match=r"^n_chains: expected chains that fit .*: lower n_"):
+        annealed_log_partition(machine, n_chains=10**12)
