@@ -28,7 +28,7 @@ def rows_of(training: Training, name: str, X: Rows) -> Rows | None:
     """Rows as `measures` takes them, checked; None where there is nothing to ask of the model."""
     if isinstance(training, RBMTraining):
         model = training.model
-        X = model._checked(X, reset=False)
+        X = model._checked(X, reset=False, name=name)
         units = model._units
         dense = X.toarray() if scipy.sparse.issparse(X) else X
         units.expect_states(name, dense)

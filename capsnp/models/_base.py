@@ -4,11 +4,12 @@ from collections.abc import Sequence
 from typing import Any, Protocol
 
 import numpy as np
+import scipy.sparse
 from sklearn.base import BaseEstimator
 
-from capsnp.backend import Array, Backend, get_backend
-from capsnp.errors import DtypeError, NotFittedError, OptionError, ShapeError
-from capsnp.functional._checks import expect_count
+from capsnp.backend import Array, Backend, get_backend, namespace
+from capsnp.errors import DomainError, DtypeError, NotFittedError, OptionError, ShapeError
+from capsnp.functional._checks import expect_count, first_index
 
 BLOCK = 256
 """Rows that go through a model at a time when a whole data set does."""
@@ -61,6 +62,26 @@ def expect_rows(name: str, data: Rows, shape: Sequence[int | None], axes: str) -
     dtype = getattr(data, "dtype", None)
     if dtype is not None and np.dtype(str(dtype).rsplit(".", 1)[-1]).kind != "f":
         raise DtypeError(f"{name}: expected a floating dtype, got {dtype}")
+
+
+def expect_finite(name: str, X: Any) -> None:
+    """Raise `DomainError` where rows (N, I), dense or CSR, hold NaN or infinity."""
+    sparse = scipy.sparse.issparse(X)
+    values = X.data if sparse else X
+    xp = namespace(X=values)
+    with np.errstate(over="ignore", invalid="ignore"):
+        if bool(xp.isfinite(xp.sum(values))):
+            return
+    bad = ~xp.isfinite(values)
+    if not bool(xp.any(bad)):  # only their sum is not
+        return
+    place = first_index(xp, bad)
+    value = float(values[place])
+    if sparse:
+        entries = X.tocoo()
+        place = int(entries.row[place[0]]), int(entries.col[place[0]])
+    shown = "NaN" if np.isnan(value) else "infinity"
+    raise DomainError(f"{name}: expected finite numbers, got {shown} at {place}")
 
 
 class Standardized:

@@ -22,7 +22,8 @@ from capsnp.functional._checks import expect_count, expect_option, expect_range
 from capsnp.functional.harmonium import Harmonium
 from capsnp.functional.pseudolikelihood import hyvarinen_score, pseudo_log_likelihood
 from capsnp.functional.units import Units, units_of
-from capsnp.models._base import Estimator
+from capsnp.memory import expect_fitting
+from capsnp.models._base import Estimator, expect_finite
 from capsnp.models._chains import Noise, sweep
 from capsnp.models._rbm_saving import load_rbm, save_rbm
 from capsnp.models._rbm_training import RBMTraining
@@ -299,6 +300,7 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         self._dtype = self.dtype or str(X.dtype).rsplit(".", 1)[-1]
         mean, variance = self._moments(X)
         n, (n_in, n_out) = X.shape[0], (X.shape[1], self.n_components)
+        expect_fitting("n_components", n_out, 16.0 * n_in * n_out, what="hidden units")
         rng = np.random.default_rng([self.random_state, 1])
         values = {
             "w": self._array(rng.normal(0.0, self.init_scale, (n_in, n_out))),
@@ -391,11 +393,16 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
     def _array(self, host: Any) -> Array:
         return self._backend.asarray(host, dtype=self._dtype)
 
-    def _checked(self, X: Any, *, reset: bool) -> Any:
+    def _checked(self, X: Any, *, reset: bool, name: str = "X") -> Any:
         """Rows as scikit-learn wants them checked: (N, I), real, finite; sparse ones as CSR."""
         xp = namespace(X=X) if _foreign(X) else np
         dtypes = [xp.float64, xp.float32]
-        return validate_data(self, X, accept_sparse="csr", dtype=dtypes, reset=reset)
+        X = validate_data(
+            self, X, accept_sparse="csr", dtype=dtypes, reset=reset, ensure_all_finite=False
+        )
+        if not get_config()["assume_finite"]:
+            expect_finite(name, X)
+        return X
 
     def _dense(self, X: Any, rows: Any) -> Array:
         """Some rows of checked data as an array of the model's."""

@@ -389,8 +389,17 @@ def test_wrong_data_are_named(digits):
         RBM(2).fit(np.asarray([[1.0, 3.0], [2.0, 3.0]]))
     with pytest.raises(DataError, match=r"at least 2 rows for gaussian units, got n_samples=1$"):
         RBM(2).fit(np.asarray([[1.0, 3.0]]))
-    with pytest.raises(ValueError, match="NaN"):
+    with pytest.raises(DomainError, match=r"^X: expected finite numbers, got NaN at \(0, 1\)$"):
         RBM(2).fit(np.asarray([[1.0, np.nan], [0.0, 1.0]]))
+    far = np.zeros((3, 64))
+    far[1, 5] = np.inf
+    for rows in (far, scipy.sparse.csr_array(far)):
+        with pytest.raises(
+            DomainError, match=r"expected finite numbers, got infinity at \(1, 5\)$"
+        ):
+            model.transform(rows)
+    with pytest.raises(MemoryLimitError, match=r"^n_components: expected hidden units that fit .*"):
+        RBM(10**13).fit(digits)
     with pytest.raises(ValueError, match="0 sample"):
         RBM(2).fit(np.zeros((0, 3)))
 

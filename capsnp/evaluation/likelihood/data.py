@@ -7,7 +7,7 @@ import numpy as np
 
 from capsnp.blocks import slices
 from capsnp.errors import DataError, DomainError
-from capsnp.functional._checks import expect_count, expect_option
+from capsnp.functional._checks import expect_count, expect_option, first_index
 from capsnp.models._base import BLOCK, Rows
 
 Rule = Literal["none", "threshold", "stochastic"]
@@ -93,8 +93,10 @@ def binarize(X: Rows, *, rule: Rule = "threshold", random_state: int = 0) -> Bin
     X = X.reshape(len(X), -1)
     if X.dtype.kind != "f":
         X = X.astype(np.float32)
-    if not np.all((X >= 0) & (X <= 1)):
-        raise DomainError(f"X: expected numbers from 0 to 1, got {X.min():g} to {X.max():g}")
+    outside = ~((X >= 0) & (X <= 1))
+    if np.any(outside):
+        first = first_index(np, outside)
+        raise DomainError(f"X: expected numbers from 0 to 1, got {X[first]:g} at {first}")
     if rule == "none" and not np.all((X == 0) | (X == 1)):
         raise DomainError(
             "X: expected 0 or 1 everywhere for the rule 'none', got numbers between: "

@@ -75,7 +75,7 @@ def test_whole_numbers_become_float32():
         (np.full((2, 2), 0.5), {"rule": "round"}, OptionError, "rule: expected 'threshold'"),
         (np.full((2, 2), 0.5), {"random_state": -1}, OptionError, "random_state: expected a whole"),
         (np.full((2, 2), 0.5), {"rule": "none"}, DomainError, "0 or 1 everywhere for the rule"),
-        (np.full((2, 2), 255.0), {}, DomainError, "numbers from 0 to 1, got 255 to 255"),
+        (np.full((2, 2), 255.0), {}, DomainError, "numbers from 0 to 1, got 255 at"),
         (np.asarray([[np.nan]]), {}, DomainError, "numbers from 0 to 1, got nan"),
         (np.zeros((0, 4)), {}, DataError, r"no empty axis, got \(0, 4\)"),
         (np.zeros(4), {}, DataError, r"shape \(N, I\)"),
