@@ -12,9 +12,10 @@ from capsnp.errors import DataError, RunError
 from capsnp.evaluation import Column, Report, Table
 from capsnp.reproduce.comparison import comparison_table
 from capsnp.reproduce.figures import Picture
+from capsnp.reproduce.given import flat
 from capsnp.reproduce.pipeline import read_json
 from capsnp.reproduce.runs import OpenRun
-from capsnp.reproduce.settings import Settings, flat, resolve
+from capsnp.reproduce.settings import Settings, resolve
 from capsnp.reproduce.shapes import Shapes
 from capsnp.training import RunFolder, write_atomic
 

@@ -9,6 +9,7 @@ from capsnp.datasets import NAMES
 from capsnp.errors import DataError, OptionError, RunError
 from capsnp.models import CapsuleGenerator
 from capsnp.reproduce.fitting import expect_room
+from capsnp.reproduce.given import parse_assignments, read_settings
 from capsnp.reproduce.memory import STAGES as PARTS_IN_ALL
 from capsnp.reproduce.pipeline import STAGES, Data, has_model
 from capsnp.reproduce.settings import (
@@ -17,8 +18,6 @@ from capsnp.reproduce.settings import (
     NO_MATTER,
     Settings,
     from_config,
-    parse_assignments,
-    read_settings,
     resolve,
 )
 from capsnp.training import RunFolder

@@ -6,12 +6,10 @@ backend) stands at the top.
 """
 
 import difflib
-import tomllib
 import typing
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from capsnp.backend import get_backend
@@ -27,6 +25,7 @@ from capsnp.models import (
     ExpertNeurons,
     MixtureModel,
 )
+from capsnp.reproduce.given import flat
 from capsnp.reproduce.hints import accepts, converted, described, is_union
 from capsnp.reproduce.presets import PRESETS, Values, preset_for
 
@@ -230,64 +229,6 @@ def from_config(config: Mapping[str, Any], *layers: Mapping[str, Any]) -> Settin
     except OptionError as error:
         raise RunError(f"config.toml: {error}") from None
     return resolve(stored, *layers)
-
-
-def flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Settings in tables by dotted names.
-
-    Examples
-    --------
-    >>> dict(flat({"seed": 0, "capsules": {"n_steps": 5}}))
-    {'seed': 0, 'capsules.n_steps': 5}
-    """
-    for name, value in settings.items():
-        if isinstance(value, Mapping):
-            yield from flat(value, f"{prefix}{name}.")
-        else:
-            yield f"{prefix}{name}", value
-
-
-def read_settings(path: str | Path) -> Values:
-    """The settings in a TOML file, by dotted names; a run's ``config.toml`` is one.
-
-    Raises
-    ------
-    OptionError
-        If it cannot be read or is no TOML.
-    """
-    try:
-        config = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise OptionError(f"config: {path} cannot be read ({error.strerror})") from None
-    except ValueError as error:  # not TOML, or not text
-        raise OptionError(f"config: {path} is no TOML file ({error})") from None
-    config.pop("versions", None)
-    return dict(flat(config))
-
-
-def parse_assignments(assignments: Iterable[str]) -> Values:
-    """Settings given as ``name=value``; the value is TOML, or a text without quotes.
-
-    Raises
-    ------
-    OptionError
-        If there is no name or no equals sign.
-
-    Examples
-    --------
-    >>> parse_assignments(["seed=3", "capsules.agreement=dot", "capsules.n_winners=none"])
-    {'seed': 3, 'capsules.agreement': 'dot', 'capsules.n_winners': 'none'}
-    """
-    values = {}
-    for assignment in assignments:
-        name, equals, text = assignment.partition("=")
-        if not equals or not name.strip():
-            raise OptionError(f"set: expected name=value, got {assignment!r}")
-        try:
-            values[name.strip()] = tomllib.loads(f"value = {text.strip()}")["value"]
-        except tomllib.TOMLDecodeError:
-            values[name.strip()] = text.strip()
-    return values
 
 
 def checked(name: str, value: Any) -> Any:

@@ -13,9 +13,10 @@ import numpy as np
 
 from capsnp.memory import _status, give_back, resident
 from capsnp.reproduce import making, open_run
+from capsnp.reproduce.given import parse_assignments
 from capsnp.reproduce.pipeline import Pipeline
 from capsnp.reproduce.scores import evaluate
-from capsnp.reproduce.settings import parse_assignments, resolve
+from capsnp.reproduce.settings import resolve
 from capsnp.reproduce.shapes import shapes_of
 from capsnp.training import Progress
 

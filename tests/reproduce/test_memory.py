@@ -12,8 +12,9 @@ import pytest
 from capsnp import memory as system
 from capsnp.errors import MemoryLimitError
 from capsnp.reproduce import fitting
+from capsnp.reproduce.given import parse_assignments
 from capsnp.reproduce.memory import features_held, features_of, memory
-from capsnp.reproduce.settings import parse_assignments, resolve
+from capsnp.reproduce.settings import resolve
 from capsnp.reproduce.shapes import shapes_of
 
 QUICK = (

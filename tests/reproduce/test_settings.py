@@ -7,13 +7,11 @@ import tomli_w
 
 from capsnp.errors import BackendError, OptionError, RunError
 from capsnp.models import PAPER, RBM, CapsuleDecoder, ExpertCapsules, ExpertNeurons
+from capsnp.reproduce.given import flat, parse_assignments, read_settings
 from capsnp.reproduce.presets import PRESETS
 from capsnp.reproduce.settings import (
     checked,
-    flat,
     from_config,
-    parse_assignments,
-    read_settings,
     resolve,
     schema,
 )
