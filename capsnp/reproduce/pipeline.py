@@ -19,6 +19,7 @@ from capsnp.blocks import slices
 from capsnp.datasets import Dataset, load
 from capsnp.datasets.own import n_test, npy_shape
 from capsnp.errors import CheckpointError, DataError, DomainError, OptionError, RunError
+from capsnp.evaluation import Monitor
 from capsnp.memory import give_back
 from capsnp.models import CapsuleGenerator
 from capsnp.reproduce.settings import MODELS, Settings
@@ -35,6 +36,7 @@ _FITTED = {
     "decoder": "mixture_",
 }
 _FEATURES_BLOCK = 512  # images between two looks at the progress
+_WATCHED, _LOOKS = 100, 20  # images that the monitor asks about, and how often: a few % of the time
 
 
 def stages_of(settings: Settings) -> tuple[Stage, ...]:
@@ -256,9 +258,17 @@ class Pipeline:
             self.run.report(f"{error}; its stages go on from their checkpoints")
         return self.settings.generator()
 
-    def _observers(self, stage: str) -> tuple[Observer, ...]:  # noqa: ARG002
+    def _observers(self, stage: str) -> tuple[Observer, ...]:
         seconds = self.settings["checkpoint_seconds"]
-        return (*record(self.run, save_seconds=seconds), self.progress)
+        watchdog, *recording = record(self.run, save_seconds=seconds)
+        return (watchdog, *self._monitors(stage), *recording, self.progress)
+
+    def _monitors(self, stage: str) -> Iterator[Observer]:
+        """What watches capsules or neurons, held-out features of test images beside their own."""
+        if stage in MODELS:
+            held_out = self.model.autoencoder_.transform(self.data.test.images[:_WATCHED])
+            every = max(1, self.settings.layer["n_steps"] // _LOOKS)
+            yield Monitor(held_out, every=every, n_rows=_WATCHED, log=self.run.log)
 
 
 def has_model(folder: Path) -> bool:

@@ -30,6 +30,9 @@ def test_the_run_is_one_of_neurons(made_neurons):
     last = {record["stage"]: record for record in RunFolder.open(made_neurons).metrics()}
     assert set(last) == {"autoencoder", "neurons", "decoder"}
     assert last["neurons"].keys() > {"decided", "most used"}
+    looks = [r for r in RunFolder.open(made_neurons).metrics() if "free-energy gap" in r]
+    assert [look["step"] for look in looks] == [1, 2, 3, 4, 5, 6]
+    assert looks[-1].keys() > {"dead neurons", "rebuilding error", "held-out rebuilding error"}
     model = CapsuleGenerator.load(made_neurons)
     assert isinstance(model.experts_, ExpertNeurons)
     assert model.experts_.n_steps == 6

@@ -120,7 +120,7 @@ def test_a_later_stage_starts_no_run(tmp_path, capsnp):
 def test_an_unknown_stage(half_made, capsnp):
     result = capsnp("train", "capsule", half_made)
     expect_one_line(
-        result, 2, "stage: expected one of autoencoder, capsules, neurons, decoder, got 'caps"
+        result, 2, "stage: expected one of autoencoder, capsules, neurons, decoder, rbm, got 'caps"
     )
 
 
