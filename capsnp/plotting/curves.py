@@ -23,6 +23,7 @@ from capsnp.plotting._page import (
     page,
     styled,
     text_at,
+    text_width,
 )
 
 Curve = dict[float, float]  # value by step
@@ -31,6 +32,7 @@ PANEL = 250, 130  # pixels, the axes alone
 LEFT, RIGHT, ABOVE, BELOW = 82, 24, 30, 42  # pixels around a panel's axes
 PER_ROW = 4
 HEADING = 26
+HELD_OUT = "held-out "
 
 
 @styled
@@ -55,7 +57,8 @@ def training_curves(
     Returns
     -------
     matplotlib.figure.Figure
-        A band of panels per stage, in the order of the records. An axis is logarithmic where
+        A band of panels per stage, in the order of the records. A quantity and its like of
+        held-out rows, "held-out " before its name, share a panel. An axis is logarithmic where
         all values are positive and the largest is over thirty times the smallest.
 
     Raises
@@ -67,20 +70,26 @@ def training_curves(
     if not stages:
         raise OptionError("records: expected at least one with a finite quantity, got none")
     width, height = PANEL
-    across = min(PER_ROW, max(map(len, stages.values())))
-    n_rows = {stage: math.ceil(len(curves) / PER_ROW) for stage, curves in stages.items()}
+    panels = {stage: _panels(curves) for stage, curves in stages.items()}
+    across = min(PER_ROW, max(map(len, panels.values())))
+    n_rows = {stage: math.ceil(len(each) / PER_ROW) for stage, each in panels.items()}
     row_height = ABOVE + height + BELOW
     total = sum(HEADING + n * row_height for n in n_rows.values())
     top: float = header_height(title)
     figure = page(across * (LEFT + width + RIGHT), top + total, title)
-    for stage, curves in stages.items():
+    for stage, each in panels.items():
         text_at(figure, MARGIN, top + 6, stage, fontsize=11, fontweight="bold", color=GREY)
+        if any(len(lines) > 1 for lines in each.values()):
+            after = MARGIN + 16 + text_width(stage, size=11, weight="bold")
+            text_at(figure, after, top + 8, "training rows", color=BLUE)
+            after += 12 + text_width("training rows")
+            text_at(figure, after, top + 8, "held-out rows", color=VERMILION)
         top += HEADING
-        for n, (name, curve) in enumerate(curves.items()):
+        for n, (name, lines) in enumerate(each.items()):
             row, column = divmod(n, PER_ROW)
             left = LEFT + column * (LEFT + width + RIGHT)
             axes = axes_at(figure, left, top + ABOVE + row * row_height, width, height)
-            _draw_curve(axes, name, curve)
+            _draw_curves(axes, name, lines)
         top += n_rows[stage] * row_height
     return figure
 
@@ -101,10 +110,25 @@ def _curves(
     return stages
 
 
-def _draw_curve(axes: Axes, name: str, curve: Curve) -> None:
-    steps = sorted(curve)
-    values = [curve[step] for step in steps]
-    axes.plot(steps, values, color=BLUE, marker="o" if len(steps) < 3 else None, markersize=4)
+def _panels(curves: Mapping[str, Curve]) -> dict[str, list[Curve]]:
+    """Curves by the quantity's name, that of held-out rows beside that of training rows."""
+    panels: dict[str, list[Curve]] = {}
+    for name, curve in curves.items():
+        own = name.removeprefix(HELD_OUT)
+        if own == name or own not in curves:
+            panels[name] = [curve, *panels.get(name, [])]
+        else:
+            panels.setdefault(own, []).append(curve)
+    return panels
+
+
+def _draw_curves(axes: Axes, name: str, curves: Sequence[Curve]) -> None:
+    values = []
+    for curve, colour in zip(curves, (BLUE, VERMILION), strict=False):
+        steps = sorted(curve)
+        drawn = [curve[step] for step in steps]
+        axes.plot(steps, drawn, color=colour, marker="o" if len(steps) < 3 else None, markersize=4)
+        values += drawn
     axes.set_title(name.replace("_", " "))
     axes.set_xlabel("step")
     axes.grid(axis="y")

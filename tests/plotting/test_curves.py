@@ -60,6 +60,20 @@ def test_wide_ranges_are_logarithmic(assert_legible):
     assert [axes.get_yscale() for axes in figure.axes] == ["log", "linear"]
 
 
+def test_held_out_rows_share_a_panel_with_training_rows(assert_legible):
+    lines = [
+        {"stage": "rbm", "step": s, "held-out error": 2.0, "error": 1.0, "held-out gap": 3.0}
+        for s in (1, 2, 3)
+    ]
+    figure = plotting.training_curves(lines)
+    assert {"training rows", "held-out rows"} <= set(assert_legible(figure))
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    assert titles == ["error", "held-out gap"]
+    values = {line.get_ydata()[0]: line.get_color() for line in figure.axes[0].lines}
+    assert set(values) == {1.0, 2.0}
+    assert values[1.0] == plotting.COLOURS[0]  # training rows, in whatever order they came
+
+
 def test_a_runs_metrics_are_drawn(tmp_path):
     run = RunFolder.create(tmp_path / "run", {"seed": 0})
     with run.lock():
