@@ -1,6 +1,6 @@
 """``capsnp evaluate`` and ``capsnp compare``."""
 
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -24,10 +24,20 @@ def evaluate(
 ) -> None:
     """Judge what a run's model draws and rebuilds, anew, and write it into the run's report."""
     from capsnp.cli._tables import show
-    from capsnp.reproduce import evaluate_run, look_into
+    from capsnp.reproduce import (
+        evaluate_machine,
+        evaluate_run,
+        is_machine,
+        look_into,
+        look_into_machine,
+    )
 
-    opened, model = look_into(folder, data_dir=data_dir, backend=backend, quiet=quiet, say=note)
-    show(evaluate_run(opened, model).tables)
+    where: dict[str, Any] = {"data_dir": data_dir, "backend": backend, "quiet": quiet, "say": note}
+    if is_machine(folder):
+        found = evaluate_machine(*look_into_machine(folder, **where))
+    else:
+        found = evaluate_run(*look_into(folder, **where))
+    show(found.tables)
 
 
 def compare(

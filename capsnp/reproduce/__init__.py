@@ -2,6 +2,7 @@
 
 from capsnp.reproduce.machine import is_machine, look_into_machine, train_machine
 from capsnp.reproduce.machine_likelihood import score_run
+from capsnp.reproduce.machine_scores import evaluate_machine
 from capsnp.reproduce.making import (
     compare_routing,
     describe,
@@ -32,6 +33,7 @@ __all__ = [
     "default_folder",
     "describe",
     "draw_samples",
+    "evaluate_machine",
     "evaluate_run",
     "expect_stage",
     "finish",

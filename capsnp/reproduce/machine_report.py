@@ -14,6 +14,7 @@ from capsnp.reproduce.pipeline import read_json
 from capsnp.reproduce.report import (
     FIGURES,
     figure_html,
+    kept_evaluation,
     page_html,
     seconds_table,
     settings_table,
@@ -72,6 +73,7 @@ def write_machine_report(opened: OpenRun, model: RBM) -> None:
     last = {
         k: v for record in run.metrics() if record["stage"] == MACHINE for k, v in record.items()
     }
+    tables += kept_evaluation(run).tables
     if last:
         tables.append(_last_table(last))
     tables += [seconds_table(read_json(run, "seconds.json") or {}), sizes_table(opened, model)]
@@ -162,6 +164,8 @@ def _commands(opened: OpenRun) -> str:
             f"capsnp train {MACHINE} again --config {folder}/config.toml",
             "# its likelihood, exact or between two ends",
             f"capsnp likelihood {folder}",
+            "# how good its images are, and what a probe finds in its hidden units",
+            f"capsnp evaluate {folder}",
             "# images, and chains that move",
             f"capsnp sample {folder} -n 2000 -o samples.npz",
             f"capsnp sample {folder} --gibbs 200 -o chains.gif",

@@ -166,7 +166,7 @@ def expect_generator(settings: Settings, folder: Path) -> None:
     if (folder / "config.toml").is_file():
         raise RunError(
             f"{folder}: expected a run of capsules or neurons, got one of a machine ({MACHINE}), "
-            f"which capsnp train {MACHINE}, likelihood and sample take"
+            f"which capsnp train {MACHINE}, likelihood, evaluate and sample take"
         )
     raise OptionError(
         f"model: expected 'capsules' or 'neurons', got {MACHINE!r}, which is trained by: "

@@ -46,10 +46,7 @@ NO_MATTER = ("checkpoint_seconds", "feature_memory")
 
 _SHARED = ("random_state", "dtype", "backend", "verbose")
 _OF_MACHINES = (MACHINE, "binary", "monitor")
-_OF_FEATURES = (
-    *("autoencoder", "decoder", "mixture", "evaluation"),
-    *("feature_dtype", "feature_memory"),
-)
+_OF_FEATURES = ("autoencoder", "decoder", "mixture", "feature_dtype", "feature_memory")
 
 
 class Field(NamedTuple):

@@ -223,7 +223,6 @@ def test_a_run_of_one_kind_is_not_taken_for_the_other(machine, half_made, capsnp
         ("train", "autoencoder", machine),
         ("reproduce", "--resume", "--out", machine),
         ("reconstruct", machine, "-o", tmp_path / "x.png"),
-        ("evaluate", machine),
         ("compare", machine),
     ):
         expect_one_line(

@@ -18,11 +18,11 @@ OPTIONS = ("rbm.n_iter=40", "rbm.batch_size=20", "monitor.n_rows=50")
 QUICK = ("--temperatures", 200, "--chains", 50, "--burn-in", 5, "-q")
 
 
-def made(capsnp, folder, n_components, *own):
+def made(capsnp, folder, n_components, *own, data="digits"):
     arguments = options(f"rbm.n_components={n_components}", *OPTIONS, *own)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("capsnp.reproduce.machine_figures.STEPS", (0, 1, 5))
-        result = capsnp("train", "rbm", folder, "--limit", 120, *arguments, "-q")
+        result = capsnp("train", "rbm", folder, "--data", data, "--limit", 120, *arguments, "-q")
     assert result.exit_code == 0, result.output
     return folder
 
@@ -178,7 +178,7 @@ def test_wrong_options_of_sample(small, capsnp, tmp_path, monkeypatch, arguments
 def test_no_ffmpeg(small, capsnp, tmp_path, monkeypatch):
     monkeypatch.setattr("matplotlib.animation.FFMpegWriter.isAvailable", lambda: False)
     result = capsnp("sample", small, "-o", tmp_path / "a.mp4")
-    expect_one_line(result, 2, ".mp4 needs ffmpeg")
+    expect_one_line(result, 2, "output: .mp4 needs ffmpeg")
 
 
 def test_capsules_have_no_chains(half_made, capsnp, tmp_path):

@@ -46,7 +46,7 @@ def test_a_run_of_a_machine_keeps_what_a_machine_needs():
         {"model": "rbm", "rbm.k": 3, "binary.rule": "stochastic", "monitor.every": 7}
     )
     tables = {name for name, value in settings.nested().items() if isinstance(value, dict)}
-    assert tables == {"rbm", "binary", "monitor"}
+    assert tables == {"rbm", "binary", "monitor", "evaluation"}
     assert "feature_memory" not in settings.nested()
     assert from_config(settings.nested()) == settings
     model = settings.estimator("rbm")
