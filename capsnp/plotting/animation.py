@@ -31,8 +31,8 @@ from capsnp.training.files import one_line
 FORMATS = (".gif", ".mp4")
 
 
-def expect_film(path: str | os.PathLike[str]) -> None:
-    """Raise unless a film can be written under this name.
+def expect_film(path: str | os.PathLike[str], *, name: str = "path") -> None:
+    """Raise unless a film can be written to a path, which the caller calls by a name.
 
     Raises
     ------
@@ -42,10 +42,12 @@ def expect_film(path: str | os.PathLike[str]) -> None:
     suffix = Path(path).suffix.lower()
     if suffix not in FORMATS:
         raise OptionError(
-            f"path: expected a name that ends in .gif or .mp4, got {Path(path).name!r}"
+            f"{name}: expected a name that ends in .gif or .mp4, got {Path(path).name!r}"
         )
     if suffix == ".mp4" and not FFMpegWriter.isAvailable():
-        raise OptionError("path: .mp4 needs ffmpeg, which is not found: install it, or take a .gif")
+        raise OptionError(
+            f"{name}: .mp4 needs ffmpeg, which is not found: install it, or take a .gif"
+        )
 
 
 def film(

@@ -51,7 +51,7 @@ def sample_machine(
     suffix = output.suffix.lower()
     moving = suffix in plotting.animation.FORMATS
     if moving:
-        plotting.animation.expect_film(output)
+        plotting.animation.expect_film(output, name="output")
     model = load_machine(folder, backend=backend)
     n = n or (N_CHAINS if moving else N_IMAGES)
     steps = gibbs or (N_FRAMES if moving else N_STEPS)
