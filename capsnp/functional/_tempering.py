@@ -105,6 +105,7 @@ def tempered(machine: Harmonium, beta: float, base: Harmonium | None = None) -> 
     References
     ----------
     Salakhutdinov & Murray (2008), On the quantitative analysis of deep belief networks.
+    Derivation: :doc:`/derivations/units`.
 
     Examples
     --------

@@ -122,7 +122,8 @@ def energy(machine: Harmonium, v: Array, h: Array) -> Array:
 
     Notes
     -----
-    Bernoulli units on both sides make it (1). Derivation: :doc:`/derivations/rbm`.
+    Bernoulli units on both sides make it (1). Derivations: :doc:`/derivations/rbm`,
+    :doc:`/derivations/units`.
 
     Examples
     --------
@@ -157,6 +158,10 @@ def free_energy(machine: Harmonium, v: Array) -> Array:
     ------
     ShapeError, DtypeError, MixedBackendError
         If the arrays do not fit together.
+
+    Notes
+    -----
+    Derivation: :doc:`/derivations/units`.
 
     Examples
     --------
@@ -418,6 +423,7 @@ def cd_gradient(
     Montavon & Müller (2012), Deep Boltzmann machines and the centering trick; Cho, Raiko & Ilin
     (2011), Enhanced gradient; Melchior, Fischer & Wiskott (2016), How to center deep Boltzmann
     machines.
+    Derivation: :doc:`/derivations/units`.
 
     Examples
     --------

@@ -16,7 +16,8 @@ name           states                  e(s; b)                            noise
 "relu"         real, not negative      Σ s²/2 − b s                       uniform
 =============  ======================  =================================  ==============
 
-Nothing here draws: `Units.draw` turns noise of the shape `Units.noise_shape` into states.
+Nothing here draws: `Units.draw` turns noise of the shape `Units.noise_shape` into states. All of it
+is derived on :doc:`/derivations/units`.
 """
 
 from abc import ABC, abstractmethod
@@ -279,6 +280,7 @@ class Gaussian(Units):
     ----------
     Cho, Ilin & Raiko (2011), Improved learning of Gaussian-Bernoulli restricted Boltzmann
     machines.
+    Derivation: :doc:`/derivations/units`.
 
     Examples
     --------
@@ -351,6 +353,7 @@ class Relu(Units):
     ----------
     Leisink & Kappen (2000), Learning in higher order Boltzmann machines using linear response;
     Su et al. (2017), Unsupervised learning with truncated Gaussian graphical models.
+    Derivation: :doc:`/derivations/units`.
 
     Examples
     --------
