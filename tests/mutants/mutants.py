@@ -39,10 +39,20 @@ ROUTING = "functional/routing.py"
 SETTLING = "functional/settling.py"
 SQUASH = "functional/squash.py"
 WINNERS = "functional/winners.py"
+UNITS = "functional/units.py"
+RECTIFIED = "functional/_rectified.py"
+HARMONIUM = "functional/harmonium.py"
+TEMPERING = "functional/_tempering.py"
+PSEUDO = "functional/pseudolikelihood.py"
+NEURONS = "functional/neurons.py"
+NEURON_MIXING = "functional/neuron_mixing.py"
 NETWORK = "models/_convolutional.py"
 CAPSULES = "models/_capsule_training.py"
 CHAINS = "models/_chains.py"
 DECODER = "models/capsule_decoder.py"
+MACHINE_TRAINING = "models/_rbm_training.py"
+ANNEALING = "evaluation/likelihood/annealing.py"
+WEIGHTS = "evaluation/likelihood/weights.py"
 
 RBM_MUTANTS = (
     Mutant(
@@ -618,8 +628,8 @@ LAYER_MUTANTS = (
     Mutant(
         "log(1 + t) for log1p(t): small values of softplus lose their digits",
         ACTIVATIONS,
-        "return relu(x) + xp.log1p(xp.exp(-xp.abs(x)))",
-        "return relu(x) + xp.log(1.0 + xp.exp(-xp.abs(x)))",
+        "return xp.maximum(x, xp.zeros_like(x)) + xp.log1p(xp.exp(-xp.abs(x)))",
+        "return xp.maximum(x, xp.zeros_like(x)) + xp.log(1.0 + xp.exp(-xp.abs(x)))",
         "softplus_in_decimals",
     ),
     Mutant(
@@ -999,6 +1009,165 @@ SETTLING_MUTANTS = (
     ),
 )
 
+UNITS_MUTANTS = (
+    Mutant(
+        "Gaussian units drawn with their variance for their deviation",
+        UNITS,
+        "return x + namespace(x=x).exp(0.5 * self.log_variance) * noise",
+        "return x + namespace(x=x).exp(self.log_variance) * noise",
+        "gaussian_gibbs_step_keeps_hidden_states",
+    ),
+    Mutant(
+        "offset of Gaussian units forgotten",
+        UNITS,
+        "return self.energy(0.0 * bias, bias)",
+        "return 0.0 * self.energy(0.0 * bias, bias)",
+        "harmonium_hidden_side_by_sums",
+    ),
+    Mutant(
+        "categories drawn before their turn",
+        UNITS,
+        "passed = xp.astype(cumulative[..., :-1] <= noise[..., None], x.dtype)",
+        "passed = xp.astype(cumulative[..., 1:] <= noise[..., None], x.dtype)",
+        "tests/functional/test_units.py::test_draws_of_discrete_units_have_their_mean",
+    ),
+    Mutant(
+        "a rectified Gaussian in place of a truncated one",
+        RECTIFIED,
+        "share = xp.clip(tail * xp.exp(log_ndtr(x)), max=below_one)",
+        "share = xp.clip(tail, max=below_one)",
+        "rectified_gibbs_step_keeps_visible_states",
+    ),
+    Mutant(
+        "mean of far rectified units without its fraction",
+        RECTIFIED,
+        "fraction, slope = a + k / fraction, 1.0 - k * slope / fraction**2",
+        "fraction, slope = a + 1.0 / fraction, 1.0 - k * slope / fraction**2",
+        "tests/functional/test_units.py::test_log_partition_and_mean_by_quadrature",
+    ),
+    Mutant(
+        "hidden units that do not feel their bias",
+        HARMONIUM,
+        "return operator.iadd(times(xp, machine.visible.statistic(v), machine.w), machine.c)",
+        "return times(xp, machine.visible.statistic(v), machine.w)",
+        "harmonium_hidden_side_by_sums",
+    ),
+    Mutant(
+        "centred gradient whose hidden biases are not",
+        HARMONIUM,
+        "db, dc = db - dw @ lam, dc - mu @ dw",
+        "db = db - dw @ lam",
+        "tests/functional/test_harmonium.py::test_centred_gradient_by_loops",
+    ),
+    Mutant(
+        "variances pulled the wrong way by the hidden units",
+        HARMONIUM,
+        "return xp.mean(0.5 * (v - machine.b) ** 2 - v * fields, axis=0)",
+        "return xp.mean(0.5 * (v - machine.b) ** 2 + v * fields, axis=0)",
+        "harmonium_gradient_by_differences",
+    ),
+    Mutant(
+        "exchange with the energies of where the chains are",
+        HARMONIUM,
+        "gain = gain + free_energy(second, u) - free_energy(second, v)",
+        "gain = gain + free_energy(second, v) - free_energy(second, u)",
+        "exchange_keeps_the_joint_of_two_machines",
+    ),
+    Mutant(
+        "hidden biases that stay cold on the way to a base",
+        TEMPERING,
+        "w=_between(w0, w1, beta), b=_between(b0, b1, beta), c=_between(c0, c1, beta)",
+        "w=_between(w0, w1, beta), b=_between(b0, b1, beta), c=c1",
+        "exchange_keeps_the_joint_of_two_machines",
+    ),
+    Mutant(
+        "a unit's own share left in the field that predicts it",
+        PSEUDO,
+        "without = fields[:, None, :] - v[:, :, None] * w  # (B, U, J)",
+        "without = fields[:, None, :] - 0.0 * v[:, :, None] * w  # (B, U, J)",
+        "tests/models/test_rbm.py::test_score_samples_flips_every_unit",
+    ),
+)
+
+NEURON_MUTANTS = (
+    Mutant(
+        "the machine of neurons without their coefficients",
+        NEURONS,
+        "weighted = xp.permute_dims(c[:, :, None, None] * W, (0, 3, 1, 2))  # (I, P, J, D)",
+        "weighted = xp.permute_dims(0.0 * c[:, :, None, None] + W, (0, 3, 1, 2))  # (I, P, J, D)",
+        "neurons_are_a_machine_by_states",
+    ),
+    Mutant(
+        "the machine of centred neurons with the biases of others",
+        NEURONS,
+        "b = b - offset * xp.sum(w, axis=1)",
+        "b = b + offset * xp.sum(w, axis=1)",
+        "neurons_are_a_machine_by_states",
+    ),
+    Mutant(
+        "evidence of spins counted as of bits",
+        NEURONS,
+        "return xp.sum(softplus(field) - offset * field, axis=-1)",
+        "return xp.sum(softplus(field), axis=-1)",
+        "neuron_evidence_by_enumeration",
+    ),
+    Mutant(
+        "neurons learn from the model as from the data",
+        NEURON_MIXING,
+        "coupling(xp, W, c).gradient((v, share * h), (v_model, -share * h_model))",
+        "coupling(xp, W, c).gradient((v, share * h), (v_model, share * h_model))",
+        "tests/functional/test_neurons.py::test_gradient_by_loops",
+    ),
+)
+
+LIKELIHOOD_MUTANTS = (
+    Mutant(
+        "chains up one temperature behind",
+        ANNEALING,
+        "return crew.path.step(crew.v, high, crew.noise)",
+        "return crew.path.step(crew.v, low, crew.noise)",
+        "weights_of_all_paths_up",
+    ),
+    Mutant(
+        "chains down weighed one temperature late",
+        ANNEALING,
+        "v = crew.path.step(crew.v, high, crew.noise)",
+        "v = crew.path.step(crew.v, low, crew.noise)",
+        "weights_of_all_paths_down",
+    ),
+    Mutant(
+        "sign of the weights down: an end that is no upper one",
+        ANNEALING,
+        "upper=log_z0 - float(log_mean_exp(-w_down)),",
+        "upper=log_z0 + float(log_mean_exp(w_down)),",
+        "tests/evaluation/likelihood/test_annealing.py"
+        "::test_ends_are_on_their_sides_in_expectation",
+    ),
+    Mutant(
+        "Bennett's ratio blind to how many samples each side has",
+        WEIGHTS,
+        "return logsumexp(log_expit(up - r - shift)) - logsumexp(log_expit(r + shift - down))",
+        "return logsumexp(log_expit(up - r)) - logsumexp(log_expit(r - down))",
+        "tests/evaluation/likelihood/test_weights.py::test_bennett_solves_its_equation",
+    ),
+    Mutant(
+        "Bennett's error of steps as if they did not share chains",
+        WEIGHTS,
+        "return float(np.sum(pull * pull)) * n / (n - 1)",
+        "return float(np.sum(pull * pull)) / len(side) * n / (n - 1)",
+        "tests/evaluation/likelihood/test_weights.py"
+        "::test_bennett_of_chains_counts_their_own_spread",
+    ),
+    Mutant(
+        "trust in chains down that began where chains up ended",
+        ANNEALING,
+        'start="chains" if start is None else "given",',
+        'start="given",',
+        "tests/evaluation/likelihood/test_scoring.py"
+        "::test_a_narrow_bracket_may_be_wrong_where_chains_start_at_ends_of_others",
+    ),
+)
+
 TRAINING_MUTANTS = (
     Mutant(
         "a persistent chain that is never updated",
@@ -1006,6 +1175,41 @@ TRAINING_MUTANTS = (
         "self.h = machine.hidden.draw(x, noise",
         "machine.hidden.draw(x, noise",
         "tests/models/test_rbm.py::test_kept_chains_move_at_every_step",
+    ),
+    Mutant(
+        "states exchanged where they should stay",
+        CHAINS,
+        "swapped = (noise.uniform(accept.shape[0]) < accept)[:, None]",
+        "swapped = (noise.uniform(accept.shape[0]) >= accept)[:, None]",
+        "tests/models/test_kernels.py::test_tempered_chains_keep_the_joint_of_all_temperatures",
+    ),
+    Mutant(
+        "an exchange that copies the colder state",
+        CHAINS,
+        "return xp.where(swapped, v[t + 1], v[t]), xp.where(swapped, v[t], v[t + 1])",
+        "return xp.where(swapped, v[t + 1], v[t]), v[t + 1]",
+        "tests/models/test_kernels.py::test_tempered_chains_keep_the_joint_of_all_temperatures",
+    ),
+    Mutant(
+        "momentum without the share of the new gradient",
+        MACHINE_TRAINING,
+        "g = (1.0 - model.momentum) * g",
+        "g = 1.0 * g",
+        "tests/models/test_rbm_training.py::test_momentum_and_decays_by_hand",
+    ),
+    Mutant(
+        "weights that decay away from 0",
+        MACHINE_TRAINING,
+        "g = g - model.l2 * values[name]",
+        "g = g + model.l2 * values[name]",
+        "tests/models/test_rbm_training.py::test_momentum_and_decays_by_hand",
+    ),
+    Mutant(
+        "hidden units centred at nothing",
+        MACHINE_TRAINING,
+        "return (0.0 * model.mean_ if standard else model.mean_), hidden",
+        "return (0.0 * model.mean_ if standard else model.mean_), 0.0 * hidden",
+        "tests/models/test_rbm_training.py::test_offsets_are_the_means_of_data_and_hidden_units",
     ),
     Mutant(
         "each capsule's examples averaged over themselves, not over the batch",
@@ -1073,5 +1277,8 @@ MUTANTS = (
     *GRADIENT_MUTANTS,
     *LAYER_MUTANTS,
     *SETTLING_MUTANTS,
+    *UNITS_MUTANTS,
+    *NEURON_MUTANTS,
+    *LIKELIHOOD_MUTANTS,
     *TRAINING_MUTANTS,
 )
