@@ -10,25 +10,44 @@ from capsnp.reproduce.memory import LIBRARIES
 from capsnp.reproduce.settings import Settings
 
 _MIB = 2**20
-_WATCHED = 256 * _MIB  # libraries beyond those of arrays, the monitor, pictures
+_DRAWING = 120 * _MIB  # the plotting library with a sheet of pictures
 
 
 def memory_of_machine(
     settings: Settings, image: tuple[int, int, int], n: int, n_test: int
 ) -> dict[str, float]:
-    """Bytes by what needs them: images and bits, weights with what goes with them, chains."""
+    """Bytes by what needs them.
+
+    Parameters
+    ----------
+    settings : Settings
+    image : tuple of int
+        (H, W, C).
+    n, n_test : int
+        Images to train on and to test.
+
+    Returns
+    -------
+    dict of str to float
+        Libraries; images and their bits; weights with all copies of them that a checkpoint makes;
+        chains with a batch; pictures, as far as they need more than these two, which are over.
+    """
     size = 8 if settings["dtype"] == "float64" else 4
     I, J = math.prod(image), settings["rbm.n_components"]
-    batch = settings["rbm.batch_size"]
-    chains = settings["rbm.n_chains"] or batch
+    batch = min(settings["rbm.batch_size"], n)
+    chains = settings["rbm.n_chains"] or settings["rbm.batch_size"]
     if settings["rbm.algorithm"] == "cd":
-        chains = min(batch, n)
+        chains = batch
     ladders = settings["rbm.n_temperatures"] if settings["rbm.algorithm"] == "pt" else 1
+    copies = 14.0 if settings["rbm.momentum"] else 10.0
+    weights = copies * size * I * J
+    states = size * (I + J) * (3.0 * batch + (3.0 + ladders) * chains)
     return {
-        "libraries": LIBRARIES.get(settings["backend"], 240) * _MIB + _WATCHED,
-        "images": 9.0 * (n + n_test) * I,
-        "weights": 8.0 * size * I * J,
-        "chains": size * (I + J) * (3.0 * min(batch, n) + (3.0 + ladders) * chains),
+        "libraries": LIBRARIES.get(settings["backend"], 240) * _MIB,
+        "images": 8.0 * (n + n_test) * I,
+        "weights": weights,
+        "chains": states,
+        "pictures": max(0.0, _DRAWING - weights - states),
     }
 
 
@@ -50,10 +69,13 @@ def expect_room_for_machine(
     if may is None or total <= may.total:
         return
     most = max(_TO_LOWER, key=needs.__getitem__)
+    option = _TO_LOWER[most]
+    if most == "chains" and settings[option] is None:
+        option = "rbm.batch_size"
     raise MemoryLimitError(
         f"the machine needs {readable_bytes(total)}, {readable_bytes(needs[most])} of it for "
         f"{most}, and {readable_bytes(max(0, may.total))} can be had within {may.reason}: lower "
-        f"{_TO_LOWER[most]} (now {settings[_TO_LOWER[most]] or 'not set'})"
+        f"{option} (now {'not set' if settings[option] is None else settings[option]})"
     )
 
 
