@@ -57,7 +57,7 @@ class Autoencoder:
             contestants,
             floor,
             BOUNDS[self.dtype],
-            _relative_distance,
+            relative_distance,
         )
 
     def _training(self) -> AutoencoderTraining:
@@ -134,6 +134,6 @@ class Autoencoder:
         return np.concatenate([np.ravel(weights[name] - self.start[name]) for name in names])
 
 
-def _relative_distance(ours: np.ndarray, theirs: np.ndarray) -> float:
+def relative_distance(ours: np.ndarray, theirs: np.ndarray) -> float:
     """‖ours − theirs‖ / ‖theirs‖."""
     return float(np.linalg.norm(ours - theirs)) / max(float(np.linalg.norm(theirs)), 1e-300)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from capsnp.bench.cases import Row
+from capsnp.bench.introduction import introduction
 from capsnp.bench.memory import Peak
 from capsnp.bench.running import PARTNERS, Results
 from capsnp.bench.scaling import UPPER_END, Growth
@@ -21,38 +22,6 @@ COMPARISON = (
     Column("floor_ratio", "capsnp / floor", ".2f", "lower"),
     Column("difference", "results differ by", ".0e"),
 )
-
-_INTRODUCTION = """\
-# Benchmarks
-
-capsnp beside what one would write instead, on the same data with the same result. This page is
-made by
-
-```sh
-{command}
-```
-
-on {machine}
-
-- **How.** All take turns in one process with the same number of threads; each turn starts with
-  calls that are not timed, for 0.15 s. Numbers are medians of {rounds} turns, quartiles in
-  brackets. Before anything is timed the results are compared, and a difference above 4,096
-  roundings of the largest number is an error (of the autoencoder's weights after 3
-  steps: above 2 % of how far they moved, as Adam turns the rounding of gradients that are almost
-  0 into steps).
-- **torch** records no gradients and holds the predictions once per routing. Three ways to write it
-  are tried (`einsum` as the formulas are printed, `matmul` on predictions laid out for it,
-  element-wise `sums`); the fastest at each work is taken, its name in brackets, and the fastest at
-  a step of contrastive divergence for `torch-compile`. The autoencoder is made of `torch.nn`
-  modules with the fused Adam of `torch.optim`, images channels first or last, whichever is faster.
-- **numpy** is a plain loop over the output capsules.
-- **The floor** is the time of the matrix products alone at the speed of one large product, or of
-  reading the arguments and writing the results once at the speed of copying, whichever is longer.
-  Products are those of the formulas as they stand: a step of contrastive divergence has 10 with W
-  (3 weightings, 2 agreements, 1 for the predictions' lengths, the reverse pass, the model's forward
-  pass, 2 gradients), a step of the rule for U 4, a step of the autoencoder 11 convolutions. Ways to
-  save multiplications, such as Fourier transforms in the autoencoder, can go below it.
-"""
 
 
 def tables(results: Results) -> list[Table]:
@@ -83,8 +52,9 @@ def page(results: Results, *, command: str, picture: str | None = None) -> str:
     """
     shown = {table.title: table for table in tables(results)}
     machine, short = shown.pop("Machine"), shown.pop("In short", None)
+    works = dict.fromkeys(row.work for row in results.rows)
     parts = [
-        _INTRODUCTION.format(command=command, machine=machine_line(results), rounds=results.rounds)
+        introduction(works, command=command, machine=machine_line(results), rounds=results.rounds)
     ]
     if short is not None:
         parts.append(short.markdown())

@@ -16,6 +16,7 @@ from capsnp.bench.memory import Peak, measure_peaks
 from capsnp.bench.numpy_loops import NumpyLoops
 from capsnp.bench.pipeline import stage_seconds
 from capsnp.bench.pytorch import PyTorch
+from capsnp.bench.rbm import Learning
 from capsnp.bench.scaling import Growth, Point, growths, measure_point, points
 from capsnp.bench.sides import ITERATIONS, Ours, Side, Work
 from capsnp.bench.sizes import Sizes, sizes_of
@@ -23,9 +24,9 @@ from capsnp.bench.timing import equal_threads
 from capsnp.blocks import n_threads
 from capsnp.errors import BackendError, OptionError
 
-COMPARED = ("cd-step", "routing", "autoencoder", "decoder")
+COMPARED = ("cd-step", "routing", "autoencoder", "decoder", "rbm")
 WORKS = (*COMPARED, "pipeline", "scaling", "memory")
-PARTNERS = ("torch", "torch-compile", "numpy")
+PARTNERS = ("torch", "torch-compile", "numpy", "sklearn")
 
 FEW = 3
 """Turns where each takes long."""
@@ -284,6 +285,10 @@ def trial(work: str, chosen: Plan, side: Side) -> Work:
 
 
 def _cases(work: str, chosen: Plan, machine: Machine, sides: Sequence[Side]) -> Iterator[Case]:
+    if work == "rbm":
+        learning = Learning(chosen.sizes.machine, dtype=chosen.dtype, backend=chosen.backend)
+        sklearn = "sklearn" in chosen.partners and not device_name(chosen.backend)
+        return learning.cases(machine, sides, sklearn=sklearn)
     rounds = min(chosen.rounds, FEW)
     sides = [
         side.choose(lambda s: trial(work, chosen, s), rounds=rounds)
@@ -318,7 +323,12 @@ def _sides(chosen: Plan, say: Say) -> list[Side]:
     sides: list[Side] = [Ours(chosen.backend, chosen.dtype)]
     on_device = bool(device_name(chosen.backend))
     x, W = layer_data(chosen.sizes.layer, chosen.dtype)
+    layer = set(chosen.works) != {"rbm"}
     for name in chosen.partners:
+        if name == "sklearn" or (
+            name == "torch-compile" and not layer
+        ):  # no side of a layer's work
+            continue
         if name == "numpy":
             if on_device:
                 say("numpy is left out: capsnp computes on a device that NumPy does not reach")
@@ -336,9 +346,10 @@ def _sides(chosen: Plan, say: Say) -> list[Side]:
         except BackendError as error:
             say(f"{name} is left out: {error}")
         else:
-            sides.append(
-                partner.choose(lambda side: side.cd_step(x, W), rounds=min(chosen.rounds, FEW))
-            )
+            if layer:
+                rounds = min(chosen.rounds, FEW)
+                partner = partner.choose(lambda side: side.cd_step(x, W), rounds=rounds)
+            sides.append(partner)
     return sides
 
 

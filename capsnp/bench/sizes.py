@@ -109,6 +109,35 @@ class ImageSizes:
 
 
 @dataclass(frozen=True)
+class MachineSizes:
+    """A batch, I visible and J hidden units, and how many steps are timed at once.
+
+    Examples
+    --------
+    >>> str(MachineSizes(100, 784, 500, 60))
+    '60 steps of 100 × 784 → 500'
+    """
+
+    batch: int
+    visible: int
+    hidden: int
+    steps: int
+
+    def __str__(self) -> str:
+        return f"{self.steps} steps of {self.batch} × {self.visible} → {self.hidden}"
+
+    @property
+    def operations(self) -> int:
+        """Of 5 products with w a step: to hidden units, back, there again, and 2 gradients."""
+        return self.steps * 5 * 2 * self.batch * self.visible * self.hidden
+
+    @property
+    def numbers(self) -> int:
+        """In the rows, and in w as it is read and written."""
+        return self.steps * self.batch * self.visible + 2 * self.visible * self.hidden
+
+
+@dataclass(frozen=True)
 class Sizes:
     """The sizes of every work.
 
@@ -121,6 +150,8 @@ class Sizes:
         Of the autoencoder.
     scaled : LayerSizes
         Of the scaling: each axis from a quarter of this to eight times as much.
+    machine : MachineSizes
+        Of the restricted Boltzmann machine.
     rounds : int
         Turns of each contestant, unless asked for otherwise.
     pipeline : mapping
@@ -131,6 +162,7 @@ class Sizes:
     layer: LayerSizes
     images: ImageSizes
     scaled: LayerSizes
+    machine: MachineSizes
     rounds: int
     pipeline: Mapping[str, Any] = field(default_factory=dict)
 
@@ -164,15 +196,24 @@ SIZES = {
             LayerSizes(16, 48, 4, 5, 6),
             ImageSizes(8, 16, 8, 5),
             LayerSizes(16, 48, 4, 8, 6),
+            MachineSizes(16, 48, 20, 4),
             3,
             _TINY_RUN,
         ),
-        Sizes("paper", PAPER, ImageSizes(128, 28, 128, 9), PAPER, 15),
+        Sizes(
+            "paper",
+            PAPER,
+            ImageSizes(128, 28, 128, 9),
+            PAPER,
+            MachineSizes(100, 784, 500, 60),
+            15,
+        ),
         Sizes(
             "large",
             LayerSizes(400, 1152, 8, 40, 16),
             ImageSizes(512, 28, 128, 9),
             LayerSizes(200, 1152, 8, 20, 16),
+            MachineSizes(100, 784, 2000, 60),
             7,
             {"preset": "default"},
         ),

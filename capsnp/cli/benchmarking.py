@@ -18,7 +18,7 @@ def bench(
         list[str],
         typer.Argument(
             metavar="[WORK]...",
-            help="cd-step, routing, autoencoder, decoder, pipeline, scaling, memory or all.",
+            help="cd-step, routing, autoencoder, decoder, rbm, pipeline, scaling, memory or all.",
         ),
     ] = ["all"],  # noqa: B006  typer copies it
     against: Annotated[
@@ -26,8 +26,8 @@ def bench(
         typer.Option(
             "--against",
             metavar="LIST",
-            help="Of torch, torch-compile and numpy; by default all of them, with small sizes "
-            "those that need no compiling.",
+            help="Of torch, torch-compile, numpy and sklearn (of rbm); by default all of them, "
+            "with small sizes those that need no compiling.",
         ),
     ] = None,
     sizes: Annotated[
@@ -69,7 +69,7 @@ def bench(
     quiet: QuietOption = False,
     debug: DebugOption = False,  # noqa: ARG001
 ) -> None:
-    """Time the work beside PyTorch and NumPy: same data, same result, in turns."""
+    """Time the work beside PyTorch, NumPy and scikit-learn: same data, same result, in turns."""
     _expect_files(json_file, plot, report)
     from capsnp.bench import BASELINE, change_table, compare, plan, read_baseline, run, tables
     from capsnp.cli._tables import show

@@ -11,7 +11,8 @@ pytest.importorskip("torch")
 
 
 @pytest.mark.parametrize(
-    ("work", "cases"), [("cd-step", 2), ("routing", 6), ("decoder", 2), ("autoencoder", 1)]
+    ("work", "cases"),
+    [("cd-step", 2), ("routing", 6), ("decoder", 2), ("autoencoder", 1), ("rbm", 2)],
 )
 def test_rows_on_the_terminal_and_in_a_file(work, cases, tmp_path, capsnp):
     file = tmp_path / "times.json"
@@ -40,6 +41,17 @@ def test_numpy_is_a_partner(tmp_path, capsnp):
     rows = json.loads(file.read_text())["rows"]
     assert len(rows) == 10
     assert max(row["difference"] for row in rows) < 1e-12
+
+
+@pytest.mark.parametrize(("dtype", "bound"), [("float32", 1e-5), ("float64", 1e-12)])
+def test_scikit_learn_moves_the_weights_as_capsnp_does(dtype, bound, tmp_path, capsnp):
+    file = tmp_path / "times.json"
+    options = ("--sizes", "small", "--repeat", 1, "--against", "sklearn", "--dtype", dtype)
+    result = capsnp("bench", "rbm", *options, "--json", file)
+    assert result.exit_code == 0, result.output
+    first, second = json.loads(file.read_text())["rows"]
+    assert (first["partner"], second["partner"]) == ("sklearn", "")
+    assert 0 < first["difference"] < bound
 
 
 def test_without_pytorch_its_rows_are_left_out_in_one_line(monkeypatch, capsnp):
