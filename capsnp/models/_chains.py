@@ -23,6 +23,10 @@ from capsnp.functional.units import Units
 CHAINS = 50
 """At least so many go through a machine together: fewer leave its products slow."""
 
+LONG = 20
+"""Steps of a sweep whose chains have threads of their own: in a short one, between the products of
+a step of learning, these would wait for those of BLAS, which look for work a while longer."""
+
 _WORTH_THREADS = 2**22
 """Multiplications of a product; with fewer, threads cost more than they save."""
 
@@ -82,8 +86,9 @@ def way_back(machine: Harmonium) -> Harmonium:
 
 def sweep(machine: Harmonium, h: Array, noise: Noise, k: int) -> tuple[Array, Array]:
     """Visible states (N, I) after k Gibbs steps from hidden ones, and the hidden fields there."""
-    blocks = blocks_of_chains(machine, h.shape[0]) if k > 1 else [slice(0, h.shape[0])]
-    back = way_back(machine) if k > 1 else None
+    blocks, back = [slice(0, h.shape[0])], None
+    if k >= LONG:
+        blocks, back = blocks_of_chains(machine, h.shape[0]), way_back(machine)
 
     def walk(part: tuple[slice, Noise]) -> tuple[Array, Array]:
         rows, own = part

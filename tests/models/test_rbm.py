@@ -184,14 +184,14 @@ def test_chains_in_blocks_on_threads(rng, hidden, monkeypatch):
     h = np.tile(rng.random((65, 3)), (2, 1))
     noise = lambda: Noise(get_backend("numpy"), "float64", np.random.default_rng(1))  # noqa: E731
     alone = [
-        sweep(machine, part, own, 3)
+        sweep(machine, part, own, _chains.LONG)
         for part, own in zip((h[:65], h[65:]), noise().split(2), strict=True)
     ]
     monkeypatch.setattr(_chains, "_WORTH_THREADS", 0)
     for threads in ("1", "2"):
         monkeypatch.setenv("CAPSNP_NUM_THREADS", threads)
         for together, parts in zip(
-            sweep(machine, h, noise(), 3), zip(*alone, strict=True), strict=True
+            sweep(machine, h, noise(), _chains.LONG), zip(*alone, strict=True), strict=True
         ):
             np.testing.assert_array_equal(together, np.concatenate(parts))
             assert np.any(together[:65] != together[65:])
