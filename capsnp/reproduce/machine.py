@@ -19,7 +19,7 @@ from capsnp.reproduce.machine_report import draw_figures, write_machine_report
 from capsnp.reproduce.pipeline import Data, has_model, write_json
 from capsnp.reproduce.runs import OpenRun, Say, settings_of, start_or_resume
 from capsnp.reproduce.settings import MACHINE, Settings, from_config
-from capsnp.training import Progress, RunFolder, Watchdog, record, train
+from capsnp.training import Progress, RunFolder, Training, Watchdog, record, train
 
 IMAGE = "image.json"
 """Height, width and channels of what the rows are."""
@@ -78,22 +78,33 @@ def train_machine(
             say(f"{folder}: the machine is trained already")
             model = RBM.load(folder, backend=settings["backend"])
         else:
-            began = time.perf_counter()
-            watchdog, log, checkpoints = record(
-                run, watchdog=Watchdog(limit=math.inf), save_seconds=settings["checkpoint_seconds"]
-            )
-            monitor = _monitor(opened)
-            with np.errstate(over="ignore", invalid="ignore"):  # the watchdog says it in a line
-                train(training, observers=(watchdog, log, monitor, checkpoints, progress))
+            _train(opened, training, progress)
             model.save(folder)
-            took = round(time.perf_counter() - began, 2)
-            write_json(run, "seconds.json", {"training": took})
-            if not quiet:
-                say(f"{folder}: trained in {readable_seconds(took)}")
         write_json(run, IMAGE, {"shape": list(data.image)})
         draw_figures(opened, model, rows.rows, pixels(settings, data.test).rows, progress=progress)
         write_machine_report(opened, model)
     return model
+
+
+def _train(opened: OpenRun, training: Training, progress: Progress) -> None:
+    """Train from the last checkpoint to the end, watched and recorded."""
+    run, settings = opened.run, opened.settings
+    began = time.perf_counter()
+    watchdog, log, checkpoints = record(
+        run, watchdog=Watchdog(limit=math.inf), save_seconds=settings["checkpoint_seconds"]
+    )
+    monitor = Monitor(
+        pixels(settings, opened.data.test).rows,
+        **settings.table("monitor"),
+        random_state=settings["seed"],
+        log=run.log,
+    )
+    with np.errstate(over="ignore", invalid="ignore"):  # the watchdog says it in a line
+        train(training, observers=(watchdog, log, monitor, checkpoints, progress))
+    took = round(time.perf_counter() - began, 2)
+    write_json(run, "seconds.json", {"training": took})
+    if not opened.quiet:
+        opened.say(f"{run.folder}: trained in {readable_seconds(took)}")
 
 
 def look_into_machine(
@@ -161,13 +172,3 @@ def pixels(settings: Settings, data: Dataset) -> Binarized:
         rows = data.images.reshape(len(data), -1)
         return Binarized(rows, record_of(rows))
     return binarize(data.images, rule=rule, random_state=settings["binary.seed"])
-
-
-def _monitor(opened: OpenRun) -> Monitor:
-    held_out = pixels(opened.settings, opened.data.test).rows
-    return Monitor(
-        held_out,
-        **opened.settings.table("monitor"),
-        random_state=opened.settings["seed"],
-        log=opened.run.log,
-    )
