@@ -23,6 +23,7 @@ N_CHAINS = 100
 N_SHOWN = 10
 N_FILTERS = 200
 N_ROWS = 500
+SHOWN = 0.999  # share of weights that the scale of colours has room for
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,9 @@ def _energies(scene: MachineScene) -> Figure:
 
 def _filters(scene: MachineScene) -> Figure:
     w = scene.model._backend.to_host(scene.model.components_)
-    images = scene.as_images(np.asarray(w)[:N_FILTERS])
+    w = np.asarray(w)[:N_FILTERS]
+    most = np.quantile(np.abs(w), SHOWN)
+    images = scene.as_images(np.clip(w, -most, most))
     title = "Weights of each hidden unit"
     return plotting.filters(np.moveaxis(images, 0, -1), columns=COLUMNS, title=title)
 
@@ -157,7 +160,8 @@ PICTURES = (
     ),
     Picture(
         "filters",
-        f"Weights of the first {N_FILTERS} hidden units, red where a pixel turns the unit on.",
+        f"Weights of the first {N_FILTERS} hidden units, red where a pixel turns the unit on; the "
+        "largest thousandth have the colour of the scale's end.",
         _filters,
     ),
     Picture(
