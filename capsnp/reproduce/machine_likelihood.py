@@ -89,7 +89,8 @@ def score_run(
     if not allow_wide and (found.wide or found.problems):
         raise WideBracketError(
             f"{opened.run.folder}: expected a bracket within {tolerance:g} nats, got "
-            f"{found.lower:.2f} to {found.upper:.2f} nats per image"
+            f"{found.lower:.2f} to {found.upper:.2f} nats per image with "
+            f"{found.partition.width:.2g} nats between and in the ends' errors"
             + "".join(f", where {problem}" for problem in found.problems)
             + f": raise --temperatures (now {temperatures}) or --chains (now {chains}), or take it "
             "as it is by --allow-wide"
