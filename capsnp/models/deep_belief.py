@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
@@ -12,14 +12,20 @@ from capsnp.backend import Array
 from capsnp.blocks import slices
 from capsnp.errors import OptionError, ShapeError
 from capsnp.functional._checks import expect_count, expect_option, expect_range
-from capsnp.functional.belief import DirectedLayer, down_field, log_weight, untied, up_field
-from capsnp.functional.harmonium import Harmonium, hidden_mean, visible_mean
-from capsnp.functional.units import Units, units_of
+from capsnp.functional.belief import down_field, untied, up_field
+from capsnp.functional.harmonium import hidden_mean, visible_mean
+from capsnp.functional.units import units_of
 from capsnp.models._base import Estimator
 from capsnp.models._chains import Noise, sweep
-from capsnp.models._deep_belief_saving import load_network, save_network
+from capsnp.models._deep_belief_bound import BeliefBound, bound_of, log_weights
+from capsnp.models._deep_belief_saving import (
+    load_network,
+    restore_state,
+    save_network,
+    state_of,
+)
 from capsnp.models._deep_belief_training import UpDownTraining
-from capsnp.models.rbm import RBM, ROWS, Visible
+from capsnp.models.rbm import RBM, ROWS
 from capsnp.training.loop import Observer, train
 
 Chain = Literal["cd", "pcd"]
@@ -27,34 +33,12 @@ Start = Literal["random", "transposed"]
 Shown = Literal["means", "states"]
 Observers = Callable[[str], Iterable[Observer]]
 
-STATES, STARTS = 10, 11
-"""Streams of random numbers: states that a layer hands on, and where chains start."""
+STATES = 10
+"""Stream of random numbers for the states that a layer hands on."""
 
 
 def _nobody(stage: str) -> Iterable[Observer]:  # noqa: ARG001
     return ()
-
-
-class BeliefBound(NamedTuple):
-    """Lower bounds of a mean log-likelihood, in nats per row.
-
-    Attributes
-    ----------
-    value : float
-        The variational bound, by draws of recognition, with the upper end of log Z.
-    stderr : float
-        Of the draws.
-    tighter : float
-        With the logarithm of the mean weight of a row's draws: no lower than `value`, a bound in
-        expectation, and equal to the log-likelihood as the draws become many.
-    partition : capsnp.evaluation.likelihood.LogPartition
-        Of the top machine.
-    """
-
-    value: float
-    stderr: float
-    tighter: float
-    partition: Any
 
 
 class DeepBeliefNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
@@ -186,7 +170,7 @@ class DeepBeliefNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estim
                 rows = self._drawn_above(machine, rows, n)
         self._take(machines)
         if self.fine_tune_iter:
-            train(self._fine_tuning(X), observers=observers("fine-tuning"))
+            train(UpDownTraining(self, X), observers=observers("fine-tuning"))
         return self
 
     def fine_tune(self, X: Any, *, observers: Iterable[Observer] = ()) -> "DeepBeliefNetwork":
@@ -210,10 +194,7 @@ class DeepBeliefNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estim
         check_is_fitted(self, "top_")
         self._expect_options()
         expect_count("fine_tune_iter", self.fine_tune_iter)
-        return self._fine_tuning(self._expect_states(self._checked(X, reset=False)))
-
-    def _fine_tuning(self, X: np.ndarray) -> UpDownTraining:
-        return UpDownTraining(self, X)
+        return UpDownTraining(self, self._expect_states(self._checked(X, reset=False)))
 
     def _expect_options(self) -> None:
         if self.dtype is not None:
@@ -257,6 +238,11 @@ class DeepBeliefNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estim
         training.name = f"layer-{len(below) + 1}"
         if below and self.start == "transposed":
             last = below[-1]
+            if last.visible_ != "bernoulli":
+                raise OptionError(
+                    "start: expected 'random', as the visible units are no bernoulli units, "
+                    f"got 'transposed' with {last.visible_} ones"
+                )
             if machine.n_components != last.n_features_in_:
                 raise OptionError(
                     f"hidden: expected {last.n_features_in_} units in layer {len(below) + 1} with "
@@ -444,28 +430,11 @@ class DeepBeliefNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estim
         from capsnp.evaluation.likelihood import log_partition
 
         expect_count("n_draws", n_draws, minimum=2)
-        blocks, noise = self._blocks(X), self._noise(rng)
-        rows = np.concatenate([self._log_weights(v, n_draws, noise) for v in blocks], axis=1)
+        noise = self._noise(rng)
+        parts = [log_weights(self.layers_, self.top_, v, n_draws, noise) for v in self._blocks(X)]
         if partition is None:
             partition = log_partition(self.top_, **options)
-        log_z = max(partition.lower, partition.upper) + self._log_scale()
-        each = np.mean(rows, axis=1)  # (n_draws,) means over rows
-        peak = np.max(rows, axis=0)
-        tighter = np.mean(peak + np.log(np.mean(np.exp(rows - peak), axis=0)))
-        stderr = float(np.std(each, ddof=1)) / n_draws**0.5
-        return BeliefBound(float(np.mean(each)) - log_z, stderr, float(tighter) - log_z, partition)
-
-    def _log_weights(self, v: Array, n_draws: int, noise: Noise) -> np.ndarray:
-        """(n_draws, B) in float64."""
-        found = []
-        for _ in range(n_draws):
-            states = [v]
-            for layer in self.layers_:
-                x = up_field(layer, states[-1])
-                states.append(layer.hidden.draw(x, noise.for_states(layer.hidden, tuple(x.shape))))
-            weight = log_weight(self.layers_, self.top_, states)
-            found.append(self._backend.to_host(weight).astype("float64"))
-        return np.stack(found)
+        return bound_of(np.concatenate(parts, axis=1), partition, self._log_scale())
 
     def _log_scale(self) -> float:
         """Of the volume that standardizing takes away."""
@@ -494,17 +463,7 @@ class DeepBeliefNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estim
     def state(self) -> dict[str, np.ndarray]:
         """Learned arrays by name, on the host."""
         check_is_fitted(self, "top_")
-        arrays = self._values() | {"mean": self.mean_, "h_samples": self.h_samples_}
-        if hasattr(self, "scale_"):
-            arrays["scale"] = self.scale_
-        below = self.layers_[0].visible if self.layers_ else self.top_.visible
-        if (log_variance := getattr(below, "log_variance", None)) is not None:
-            arrays["log_variance"] = log_variance
-        host = self._backend.to_host
-        return {name: np.array(host(array), order="C") for name, array in arrays.items()} | {
-            "visible": np.asarray(get_args(Visible).index(self.visible_)),
-            "n_categories": np.asarray(self._n_categories or 0),
-        }
+        return state_of(self)
 
     def restore(self, state: Mapping[str, np.ndarray]) -> "DeepBeliefNetwork":
         """Go back to a `state`.
@@ -514,31 +473,7 @@ class DeepBeliefNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estim
         KeyError
             If an array is missing.
         """
-        self._dtype = str(state["top.w"].dtype)
-        array = {
-            name: self._array(np.array(value))
-            for name, value in state.items()
-            if value.dtype.kind == "f"
-        }
-        self.visible_ = get_args(Visible)[int(state["visible"])]
-        self._n_categories = int(state["n_categories"]) or None
-        below: Units = units_of(
-            self.visible_, n_categories=self._n_categories, log_variance=array.get("log_variance")
-        )
-        above = units_of("bernoulli")
-        n_layers = sum(name.endswith(".r") and "moment" not in name for name in state)
-        self.layers_ = []
-        for n in range(n_layers):
-            w, b, r, c = (array[f"{n}.{name}"] for name in ("w", "b", "r", "c"))
-            self.layers_.append(DirectedLayer(w, b, r, c, below if n == 0 else above, above))
-        w, b, c = (array[f"top.{name}"] for name in ("w", "b", "c"))
-        self.top_ = Harmonium(w, b, c, above if n_layers else below, above)
-        self.mean_, self.h_samples_ = array["mean"], array["h_samples"]
-        if hasattr(self, "scale_"):
-            del self.scale_
-        if "scale" in array:
-            self.scale_ = array["scale"]
-        self.n_features_in_ = int(self.mean_.shape[0])
+        restore_state(self, state)
         return self
 
     @property

@@ -309,6 +309,13 @@ def test_bad_options(data, options, message):
         DeepBeliefNetwork(**options).fit(data)
 
 
+def test_transposed_weights_want_bernoulli_units(data):
+    model = DeepBeliefNetwork((4, 5), rbm=RBM(n_iter=1), start="transposed")
+    noise = np.random.default_rng(0).normal(size=data.shape)
+    with pytest.raises(OptionError, match=r"start: expected 'random', .* with gaussian ones"):
+        model.fit(data + noise)
+
+
 def test_bad_input(model, data):
     with pytest.raises(DomainError, match="X: expected numbers from 0 to 1"):
         model.transform(data + 1)
