@@ -47,16 +47,16 @@ class Connections(NamedTuple):
 
 
 def default_layers() -> list[tuple[str, CapsuleLayer]]:
-    """40 capsules of 16 numbers, and 20 on top of them."""
-    return [
-        ("first", CapsuleLayer(ExpertCapsules(40), CapsuleDecoder(settled_counts=(1, 3, 40)))),
-        ("second", CapsuleLayer(ExpertCapsules(20), CapsuleDecoder())),
-    ]
+    """40 capsules of 16 numbers on 576, and 20 on these."""
+    below = CapsuleLayer(ExpertCapsules(40), CapsuleDecoder(settled_counts=(1, 3, 40)))
+    above = CapsuleLayer(ExpertCapsules(20), CapsuleDecoder())
+    return [("first", below), ("second", above)]
 
 
 class CapsuleStack(TransformerMixin, Estimator, _BaseComposition):
     """Expert capsules on expert capsules, trained greedily: each layer on the codes of the last.
 
+    A layer on few inputs wants larger coefficients: with their scale as 1/√I the sums stay alike.
     Down, each layer goes as it does alone: by its decoder, or, where it has none, by Algorithm 1's
     reverse pass. A stack with the same layers as a `sklearn.pipeline.Pipeline` has the same codes.
 
@@ -153,15 +153,20 @@ class CapsuleStack(TransformerMixin, Estimator, _BaseComposition):
             lengths.append(_mean_length(X, self._mean(layer)))
             below, X = X, layer.transform(X)
         self.layers_, self.feature_lengths_ = fitted, np.asarray(lengths)
-        experts = _experts(fitted[-1][1])
-        codes = experts.transform(below)
-        priority = self._backend.to_host(experts.priority(codes))
-        self.visited_ = visited_directions(codes, priority, self.random_state)
-        self.mean_directions_ = unit(np.mean(self.visited_, axis=1))
-        points = unsquash(X[:], clip=True).reshape(X.shape[0], -1) @ self.metric()
-        track = tracking(tuple(observers("mixture")))
-        self.mixture_ = clone(self.mixture or MixtureModel()).fit(points, track=track)
+        self._fit_top(below, X, observers)
         return self
+
+    def _fit_top(self, below: Rows, codes: Rows, observers: Observers) -> None:
+        """Directions of the top's capsules, and the mixture over its settled codes."""
+        experts = _experts(self.layers_[-1][1])
+        routed = experts.transform(below)
+        priority = self._backend.to_host(experts.priority(routed))
+        self.visited_ = visited_directions(routed, priority, self.random_state)
+        self.mean_directions_ = unit(np.mean(self.visited_, axis=1))
+        z = unsquash(codes[:], clip=True)
+        track = tracking(tuple(observers("mixture")))
+        mixture = clone(self.mixture or MixtureModel())
+        self.mixture_ = mixture.fit(z.reshape(len(z), -1) @ self.metric(), track=track)
 
     def _expect_options(self) -> None:
         super()._expect_options()
