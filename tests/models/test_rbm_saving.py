@@ -88,9 +88,7 @@ def test_files_of_another_version(saved):
 
 def test_an_array_that_is_missing(saved):
     rewrite(saved, without=("intercept_hidden",))
-    with pytest.raises(
-        CheckpointError, match=r"of this version.*intercept_hidden"
-    ):
+    with pytest.raises(CheckpointError, match=r"of this version.*intercept_hidden"):
         RBM.load(saved)
 
 
