@@ -433,6 +433,11 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         return np.concatenate([self._backend.to_host(part) for part in parts])
 
     @property
+    def _n_features_out(self) -> int:
+        """By which scikit-learn names the columns of `transform`."""
+        return self.components_.shape[0]
+
+    @property
     def _units(self) -> Units:
         return units_of(
             self.visible_,

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn import config_context
 from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import Pipeline
 
@@ -173,6 +174,17 @@ def rebuilt(estimator, X, y=None):
     """Minus the mean squared error of what is rebuilt, for estimators without a score."""
     codes, wanted = (X, y) if isinstance(estimator, CapsuleDecoder) else (estimator.transform(X), X)
     return -float(np.mean((estimator.inverse_transform(codes) - wanted) ** 2))
+
+
+@pytest.mark.parametrize(("name", "prefix"), [("RBM", "rbm"), ("DeepBeliefNetwork", "deepbelief")])
+def test_columns_have_names(name, prefix):
+    model = clone(KINDS[name].estimator)
+    with pytest.raises(NotFittedError):
+        model.get_feature_names_out()
+    width = model.fit_transform(KINDS[name].X).shape[1]
+    names = list(model.get_feature_names_out())
+    assert len(names) == width
+    assert all(found.startswith(prefix) and found.endswith(str(n)) for n, found in enumerate(names))
 
 
 def test_frames_come_out_where_they_are_asked_for():
