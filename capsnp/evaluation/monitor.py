@@ -51,7 +51,7 @@ class Monitor(Observer):
     random_state : int
         Of the choice of rows and of the brackets.
     log : callable, optional
-        Takes (stage, step, **values), such as `RunFolder.log`.
+        Takes ``(stage, step, **values)``, such as `RunFolder.log`.
 
     Attributes
     ----------
