@@ -158,7 +158,10 @@ def _through_autoencoder(settings: Settings, shapes: Shapes) -> float:
 
 
 def _capsules(settings: Settings, shapes: Shapes, n: int) -> float:
-    """Mean length of features in float64, or a step with its coefficients, or the balancing."""
+    """Mean length of features in float64, or a step with its coefficients, or the balancing.
+
+    Neurons take no more: a mixing has as many numbers as one of capsules.
+    """
     caps = settings.layer
     statistics = 3 * 8 * 4 * BLOCK * shapes.I * shapes.P
     rows = min(n, max(caps["batch_size"], BLOCK if caps["rebalance_steps"] else 0))

@@ -66,7 +66,7 @@ def run(folder, images, *assignments):
         stages = {
             "autoencoder": lambda: pipeline.train("autoencoder"),
             "features": pipeline.features,
-            "capsules": lambda: pipeline.train("capsules"),
+            "capsules": lambda: pipeline.train(opened.settings["model"]),
             "decoder": lambda: pipeline.train("decoder"),
             "figures": lambda: making._draw(opened, pipeline.model, progress),
             "evaluation": lambda: evaluate(

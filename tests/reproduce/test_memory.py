@@ -21,6 +21,8 @@ QUICK = (
     "autoencoder.n_steps=2",
     "capsules.n_steps=2",
     "capsules.rebalance_steps=2",
+    "neurons.n_steps=2",
+    "neurons.rebalance_steps=2",
     "decoder.winner_steps=1",
     "decoder.settled_steps=1",
     "decoder.settling_steps=2",
@@ -66,6 +68,13 @@ def real_size(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
+def neurons(tmp_path_factory):
+    """The digits with neurons in place of capsules."""
+    options, folder = ("model=neurons", *QUICK), tmp_path_factory.mktemp("neurons") / "run"
+    return resolve(parse_assignments(options)), measured("run", folder, "digits", *options)
+
+
+@pytest.fixture(scope="module")
 def many(tmp_path_factory):
     """As many codes as MNIST's, of features that are fewer."""
     folder = tmp_path_factory.mktemp("many")
@@ -80,7 +89,7 @@ STAGES = ("autoencoder", "features", "capsules", "decoder", "figures", "evaluati
 @pytest.mark.parametrize(
     ("made", "stage"),
     [(made, stage) for made in ("digits", "real_size") for stage in STAGES]
-    + [("many", "decoder"), ("many", "mixture")],
+    + [("neurons", "capsules"), ("neurons", "decoder"), ("many", "decoder"), ("many", "mixture")],
 )
 def test_each_stage_holds_what_was_told(made, stage, request, monkeypatch):
     monkeypatch.setenv("CAPSNP_NUM_THREADS", "2")
