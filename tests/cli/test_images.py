@@ -81,9 +81,15 @@ def test_images_of_another_size(made, capsnp, tmp_path):
     assert not file.exists()
 
 
-@pytest.mark.parametrize("command", ["sample", "reconstruct"])
 @pytest.mark.parametrize(
-    ("name", "words"), [("out.jpg", "ends in .npz or .png"), ("none/out.npz", "a folder that is")]
+    ("command", "name", "words"),
+    [
+        ("sample", "out.jpg", "ends in .npz, .png, .gif or .mp4, got 'out.jpg'"),
+        ("reconstruct", "out.jpg", "ends in .npz or .png, got 'out.jpg'"),
+        ("reconstruct", "out.gif", "ends in .npz or .png, got 'out.gif'"),
+        ("sample", "none/out.npz", "a folder that is"),
+        ("reconstruct", "none/out.npz", "a folder that is"),
+    ],
 )
 def test_an_output_that_cannot_be_is_refused_before_the_run_is_read(
     capsnp, tmp_path, command, name, words
