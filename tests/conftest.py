@@ -2,6 +2,15 @@
 
 import os
 import sys
+
+if "PYTEST_XDIST_WORKER" in os.environ:  # before anything loads BLAS: each worker has one core
+    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
+        os.environ.setdefault(name, "1")
+# JAX compiles an operation for every shape that a test draws, which takes longer than to run it.
+os.environ.setdefault(
+    "XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+)
+
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
