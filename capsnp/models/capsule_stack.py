@@ -1,5 +1,6 @@
 """Capsules on capsules: layers trained one after the other, and pictures from the top down."""
 
+import math
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, get_args
 
@@ -48,8 +49,12 @@ class Connections(NamedTuple):
 
 def default_layers() -> list[tuple[str, CapsuleLayer]]:
     """40 capsules of 16 numbers on 576, and 20 on these."""
+    grow = math.sqrt(576 / 40)  # of the scales of one layer alone: sums are then as large
     below = CapsuleLayer(ExpertCapsules(40), CapsuleDecoder(settled_counts=(1, 3, 40)))
-    above = CapsuleLayer(ExpertCapsules(20), CapsuleDecoder())
+    above = CapsuleLayer(
+        ExpertCapsules(20, coefficient_scale=0.7 * grow),
+        CapsuleDecoder(coefficient_scale=0.17 * grow),
+    )
     return [("first", below), ("second", above)]
 
 
