@@ -2,6 +2,7 @@
 
 import importlib
 import importlib.metadata
+import inspect
 import re
 from pathlib import Path
 
@@ -68,9 +69,11 @@ def _expect_every_name(app):
 
 
 def _skip(app, what, name, obj, skip, options):  # noqa: ARG001
-    """Leave out fields of named tuples, which `Attributes` tells, and scikit-learn's routing."""
+    """Leave out fields of named tuples, which `Attributes` tells, and what others have written."""
     is_field = (getattr(obj, "__doc__", None) or "").startswith("Alias for field number")
-    return True if is_field or name.endswith("_request") else None
+    home = getattr(getattr(obj, "__objclass__", obj), "__module__", None) or ""
+    is_foreign = inspect.isroutine(obj) and not home.startswith("capsnp")
+    return True if is_field or is_foreign or name.endswith("_request") else None
 
 
 def setup(app):

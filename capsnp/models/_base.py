@@ -5,11 +5,12 @@ from typing import Any, Protocol
 
 import numpy as np
 import scipy.sparse
-from sklearn.base import BaseEstimator
+from sklearn.base import clone
 
 from capsnp.backend import Array, Backend, get_backend, namespace
 from capsnp.errors import DomainError, DtypeError, NotFittedError, OptionError, ShapeError
 from capsnp.functional._checks import expect_count, first_index
+from capsnp.models._saving import Saveable
 
 BLOCK = 256
 """Rows that go through a model at a time when a whole data set does."""
@@ -23,7 +24,7 @@ class Rows(Protocol):
     def __getitem__(self, rows: Any) -> np.ndarray: ...
 
 
-class Estimator(BaseEstimator):
+class Estimator(Saveable):
     """Parameters by scikit-learn's manners, arrays by a `Backend`."""
 
     backend: str | Backend | None
@@ -36,6 +37,13 @@ class Estimator(BaseEstimator):
 
     def _array(self, host: Any) -> Array:
         return self._backend.asarray(host, dtype=self.dtype)
+
+    def _part(self, name: str) -> Any:
+        """A part that is not fitted, with the model's dtype and backend where it has them."""
+        part = clone(self._given(name))
+        shared = {"dtype": self.dtype, "backend": self.backend}
+        known = part.get_params(deep=False)
+        return part.set_params(**{key: value for key, value in shared.items() if key in known})
 
     def _expect_fitted(self, attribute: str) -> None:
         if not hasattr(self, attribute):

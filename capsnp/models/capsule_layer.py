@@ -1,16 +1,16 @@
 """A layer of a stack: expert capsules, their decoder, and codes that settle between the two."""
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
-from sklearn.base import TransformerMixin, clone
+from sklearn.base import TransformerMixin
 
 from capsnp.backend import Array
 from capsnp.blocks import map_blocks, slices
-from capsnp.errors import CheckpointError
 from capsnp.functional import Routing
 from capsnp.models._base import BLOCK, Estimator, Rows, Standardized, expect_rows
+from capsnp.models._saving import restored, state_of
 from capsnp.models.capsule_decoder import CapsuleDecoder
 from capsnp.models.expert_capsules import ExpertCapsules
 from capsnp.models.expert_neurons import ExpertNeurons
@@ -55,6 +55,8 @@ class CapsuleLayer(TransformerMixin, Estimator):
     >>> codes.shape, layer.inverse_transform(codes).shape
     ((64, 3, 5), (64, 9, 4))
     """
+
+    _defaults: ClassVar = {"experts": ExpertCapsules, "decoder": CapsuleDecoder}
 
     def __init__(
         self,
@@ -105,12 +107,6 @@ class CapsuleLayer(TransformerMixin, Estimator):
         self.decoder_ = decoder
         return self
 
-    def _part(self, name: str) -> Any:
-        """A part that is not fitted."""
-        given, kind = getattr(self, name), {"experts": ExpertCapsules, "decoder": CapsuleDecoder}
-        part = clone(given) if given is not None else kind[name]()
-        return part.set_params(dtype=self.dtype, backend=self.backend)
-
     # --- codes and back --------------------------------------------------------------------
 
     def standardized(self, X: Rows) -> Standardized:
@@ -158,16 +154,12 @@ class CapsuleLayer(TransformerMixin, Estimator):
     def state(self) -> dict[str, np.ndarray]:
         """Learned arrays of both parts, on the host, named ``part.array``."""
         self._expect_fitted("decoder_")
-        return {
-            f"{name}.{array}": value
-            for name in ("experts", "decoder")
-            for array, value in getattr(self, f"{name}_").state().items()
-        }
+        return state_of((name, getattr(self, f"{name}_")) for name in self._defaults)
 
     def restore(self, state: Mapping[str, np.ndarray]):
         """Take learned arrays from `state`."""
-        for name in ("experts", "decoder"):
-            setattr(self, f"{name}_", restored(self._part(name), state, f"{name}."))
+        for name in self._defaults:
+            setattr(self, f"{name}_", restored(self._part(name), state, name))
         return self
 
 
@@ -175,20 +167,3 @@ def run_stage(training: Training, prefix: str, observers: Observers) -> None:
     """Run a training under its name with a prefix, watched by that stage's observers."""
     training.name = f"{prefix}{training.name}"
     train(training, observers=observers(training.name))
-
-
-def restored(part: Any, state: Mapping[str, np.ndarray], prefix: str) -> Any:
-    """A part with its arrays of a state in which their names have a prefix.
-
-    Raises
-    ------
-    CheckpointError
-        If it lacks one of them.
-    """
-    own = {
-        name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)
-    }
-    try:
-        return part.restore(own)
-    except KeyError as missing:
-        raise CheckpointError(f"expected an array {prefix}{missing.args[0]}, got none") from None

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple, get_args
+from typing import Any, ClassVar, Literal, NamedTuple, get_args
 
 import numpy as np
 from scipy.linalg import solve_triangular
@@ -16,8 +16,9 @@ from capsnp.functional import Routing, length, squash, unsquash
 from capsnp.functional._checks import expect_count, expect_option
 from capsnp.models._base import BLOCK, Estimator, Rows, expect_rows
 from capsnp.models._directions import single_codes, unit, visited_directions, which_on
+from capsnp.models._saving import restored, state_of
 from capsnp.models.capsule_decoder import CapsuleDecoder
-from capsnp.models.capsule_layer import CapsuleLayer, Observers, nobody, restored, run_stage
+from capsnp.models.capsule_layer import CapsuleLayer, Observers, nobody, run_stage
 from capsnp.models.expert_capsules import ExpertCapsules
 from capsnp.models.expert_neurons import ExpertNeurons
 from capsnp.models.mixture import MixtureModel
@@ -25,6 +26,9 @@ from capsnp.training.loop import tracking
 
 Domain = Literal["full", "half", "visited", "codes"]
 Layer = CapsuleLayer | ExpertCapsules | ExpertNeurons
+
+LEARNED = ("visited", "mean_directions", "feature_lengths")
+"""Arrays beside those of the parts."""
 
 
 class Connections(NamedTuple):
@@ -103,6 +107,8 @@ class CapsuleStack(TransformerMixin, Estimator, _BaseComposition):
     ((64, 3, 4), (2, 9, 4))
     """
 
+    _defaults: ClassVar = {"layers": default_layers, "mixture": MixtureModel}
+
     def __init__(
         self,
         layers: list[tuple[str, Layer]] | None = None,
@@ -170,12 +176,12 @@ class CapsuleStack(TransformerMixin, Estimator, _BaseComposition):
         self.mean_directions_ = unit(np.mean(self.visited_, axis=1))
         z = unsquash(codes[:], clip=True)
         track = tracking(tuple(observers("mixture")))
-        mixture = clone(self.mixture or MixtureModel())
-        self.mixture_ = mixture.fit(z.reshape(len(z), -1) @ self.metric(), track=track)
+        points = z.reshape(len(z), -1) @ self.metric()
+        self.mixture_ = self._part("mixture").fit(points, track=track)
 
     def _expect_options(self) -> None:
         super()._expect_options()
-        layers = default_layers() if self.layers is None else self.layers
+        layers = self._given("layers")
         if not isinstance(layers, list) or not layers:
             raise OptionError(f"layers: expected a list of (name, layer), got {layers!r}")
         for entry in layers:
@@ -191,8 +197,8 @@ class CapsuleStack(TransformerMixin, Estimator, _BaseComposition):
 
     def _blank(self) -> list[tuple[str, Any]]:
         """The layers, not fitted."""
-        layers = default_layers() if self.layers is None else self.layers
         shared = {"dtype": self.dtype, "backend": self.backend}
+        layers = self._given("layers")
         return [(name, clone(layer).set_params(**shared)) for name, layer in layers]
 
     def _mean(self, layer: Layer) -> np.ndarray:
@@ -349,27 +355,15 @@ class CapsuleStack(TransformerMixin, Estimator, _BaseComposition):
     def state(self) -> dict[str, np.ndarray]:
         """Learned arrays, on the host: ``layer.part.array``, ``mixture.array`` and others."""
         self._expect_fitted("mixture_")
-        parts = [*self.layers_, ("mixture", self.mixture_)]
-        arrays = {
-            f"{name}.{array}": value
-            for name, part in parts
-            for array, value in part.state().items()
-        }
-        learned = ("visited", "mean_directions", "feature_lengths")
-        return arrays | {name: getattr(self, f"{name}_") for name in learned}
+        arrays = state_of([*self.layers_, ("mixture", self.mixture_)])
+        return arrays | {name: getattr(self, f"{name}_") for name in LEARNED}
 
     def restore(self, state: Mapping[str, np.ndarray]) -> "CapsuleStack":
         """Take learned arrays from `state`."""
         self._expect_options()
-        self.layers_ = [(name, restored(layer, state, f"{name}.")) for name, layer in self._blank()]
-        mixture = self.mixture or MixtureModel()
-        own = {
-            name.removeprefix("mixture."): value
-            for name, value in state.items()
-            if name.startswith("mixture.")
-        }
-        self.mixture_ = MixtureModel.from_state(own, **mixture.get_params())
-        for name in ("visited", "mean_directions", "feature_lengths"):
+        self.layers_ = [(name, restored(layer, state, name)) for name, layer in self._blank()]
+        self.mixture_ = restored(self._part("mixture"), state, "mixture")
+        for name in LEARNED:
             setattr(self, f"{name}_", state[name])
         return self
 

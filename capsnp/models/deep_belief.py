@@ -1,8 +1,7 @@
 """Deep belief networks: machines trained one on the other, then tuned together."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin, clone
@@ -18,12 +17,7 @@ from capsnp.functional.units import units_of
 from capsnp.models._base import Estimator
 from capsnp.models._chains import Noise, sweep
 from capsnp.models._deep_belief_bound import BeliefBound, bound_of, log_weights
-from capsnp.models._deep_belief_saving import (
-    load_network,
-    restore_state,
-    save_network,
-    state_of,
-)
+from capsnp.models._deep_belief_state import restore_state, state_of
 from capsnp.models._deep_belief_training import UpDownTraining
 from capsnp.models.rbm import RBM, ROWS
 from capsnp.training.loop import Observer, train
@@ -107,6 +101,8 @@ class DeepBeliefNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estim
     >>> model.transform(X).shape, model.sample(5, n_steps=10).shape
     ((100, 2), (5, 4))
     """
+
+    _defaults: ClassVar = {"rbm": RBM}
 
     def __init__(
         self,
@@ -223,8 +219,7 @@ class DeepBeliefNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estim
             if isinstance(layer, RBM):
                 machine = clone(layer)
             else:
-                machine = RBM() if self.rbm is None else clone(self.rbm)
-                machine.set_params(n_components=layer)
+                machine = clone(self._given("rbm")).set_params(n_components=layer)
             machine.set_params(
                 random_state=self.random_state + n, dtype=self.dtype, backend=self.backend
             )
@@ -479,37 +474,3 @@ class DeepBeliefNetwork(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estim
     @property
     def _n_features_out(self) -> int:
         return self.top_.w.shape[1]
-
-    def save(self, folder: str | Path) -> None:
-        """Write the network: one file, whole or not at all.
-
-        Parameters
-        ----------
-        folder : str or Path
-            Made if it is not there; ``model.safetensors`` in it is replaced.
-
-        Raises
-        ------
-        RunError
-            If it cannot be written; an older model is still there.
-        """
-        save_network(self, folder)
-
-    @classmethod
-    def load(cls, folder: str | Path, backend: Any = None) -> "DeepBeliefNetwork":
-        """A network that `save` wrote, with its parameters.
-
-        Parameters
-        ----------
-        folder : str or Path
-        backend : str, Backend or None
-            Which need not be the one that trained it.
-
-        Raises
-        ------
-        RunError
-            If the folder holds no model.
-        CheckpointError
-            If the file is damaged, or of another kind or version.
-        """
-        return load_network(cls, folder, backend)

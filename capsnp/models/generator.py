@@ -2,11 +2,10 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
 from scipy.linalg import solve_triangular
-from sklearn.base import clone
 
 from capsnp.backend import Array
 from capsnp.blocks import map_blocks, slices
@@ -15,7 +14,7 @@ from capsnp.functional import length, squash, unsquash, winners
 from capsnp.functional._checks import expect_count, expect_option
 from capsnp.models._base import BLOCK, Estimator, Rows, Standardized, expect_rows
 from capsnp.models._directions import single_codes, unit, visited_directions, which_on
-from capsnp.models._saving import load_model, restore_state, save_model, state_of
+from capsnp.models._saving import restored, state_of
 from capsnp.models.autoencoder import ConvAutoencoder
 from capsnp.models.capsule_decoder import CapsuleDecoder
 from capsnp.models.expert_capsules import ExpertCapsules
@@ -26,6 +25,9 @@ from capsnp.training.loop import Observer, Track, tracking
 Domain = Literal["full", "half", "visited", "codes"]
 Inference = Literal["settle", "route"]
 Observers = Callable[[str], Iterable[Observer]]
+
+LEARNED = ("visited", "mean_directions", "feature_length")
+"""Arrays beside those of the parts."""
 
 
 def _nobody(stage: str) -> Iterable[Observer]:  # noqa: ARG001
@@ -64,6 +66,13 @@ class CapsuleGenerator(Estimator):
     ----------
     Hauser (2019), arXiv:1907.11643, section 4 and Figures 1 and 2.
     """
+
+    _defaults: ClassVar = {
+        "autoencoder": ConvAutoencoder,
+        "experts": ExpertCapsules,
+        "decoder": CapsuleDecoder,
+        "mixture": MixtureModel,
+    }
 
     def __init__(
         self,
@@ -121,7 +130,7 @@ class CapsuleGenerator(Estimator):
     def fit_autoencoder(self, images: Rows, *, observers: Observers = _nobody):
         """First stage: the convolutional autoencoder."""
         self._expect_options()
-        self.autoencoder_ = self._part(self.autoencoder, ConvAutoencoder)
+        self.autoencoder_ = self._part("autoencoder")
         self.autoencoder_.fit(images, observers=observers("autoencoder"))
         return self
 
@@ -137,7 +146,7 @@ class CapsuleGenerator(Estimator):
 
     def fit_capsules(self, features: Rows, *, observers: Observers = _nobody):
         """Second stage: expert capsules, by Algorithm 1, or expert neurons."""
-        self.experts_ = self._part(self.experts, ExpertCapsules)
+        self.experts_ = self._part("experts")
         stage = "neurons" if isinstance(self.experts_, ExpertNeurons) else "capsules"
         self.experts_.fit(features, observers=observers(stage))
         return self
@@ -148,8 +157,7 @@ class CapsuleGenerator(Estimator):
         watching = tuple(observers("decoder"))
         track = tracking(watching)
         points = self._fit_U(features, watching, track)
-        self.mixture_ = clone(self.mixture or MixtureModel())
-        self.mixture_.fit(points, track=track)
+        self.mixture_ = self._part("mixture").fit(points, track=track)
         return self
 
     def _fit_U(self, features: Rows, watching: tuple[Observer, ...], track: Track) -> np.ndarray:
@@ -163,7 +171,7 @@ class CapsuleGenerator(Estimator):
         self._keep_directions(codes, priority)
         h = self._standardized(features)
         self.feature_length_ = _mean_length(h)
-        self.decoder_ = self._part(self.decoder, CapsuleDecoder)
+        self.decoder_ = self._part("decoder")
         self.decoder_.fit(codes, h, priority=priority, observers=watching)
         metric = self.decoder_.metric()
 
@@ -172,10 +180,6 @@ class CapsuleGenerator(Estimator):
             return z.reshape(len(z), -1) @ metric
 
         return _of_all(n, points, track(blocks, "settling"))
-
-    def _part(self, given: Any, kind: type) -> Any:
-        part = clone(given) if given is not None else kind()
-        return part.set_params(dtype=self.dtype, backend=self.backend)
 
     def _standardized(self, features: Rows) -> Standardized:
         mean = self._backend.to_host(self.experts_.mean_)
@@ -324,50 +328,25 @@ class CapsuleGenerator(Estimator):
             return squash(np.reshape(z, (n, n_caps, dim)))
         return single_codes(rng, on, domain, self.visited_, self.mean_directions_)
 
-    # --- saving ----------------------------------------------------------------------------
+    # --- state -----------------------------------------------------------------------------
 
     def state(self) -> dict[str, np.ndarray]:
         """Learned arrays of the parts that are fitted, on the host, named ``part.array``."""
-        return state_of(self)
+        parts, learned = (
+            {name: getattr(self, f"{name}_") for name in names if hasattr(self, f"{name}_")}
+            for names in (self._defaults, LEARNED)
+        )
+        return state_of(parts.items()) | learned
 
     def restore(self, state: Mapping[str, np.ndarray]):
-        """Take learned arrays from `state`."""
-        restore_state(self, state)
+        """Take learned arrays from `state`, those of the parts that it has."""
+        for name in self._defaults:
+            if any(key.startswith(f"{name}.") for key in state):
+                setattr(self, f"{name}_", restored(self._part(name), state, name))
+        for name in LEARNED:
+            if name in state:
+                setattr(self, f"{name}_", state[name])
         return self
-
-    def save(self, folder: str | Path) -> None:
-        """Write the model with the parts that are fitted: one file, whole or not at all.
-
-        Parameters
-        ----------
-        folder : str or Path
-            Made if it is not there; ``model.safetensors`` in it is replaced.
-
-        Raises
-        ------
-        RunError
-            If it cannot be written; an older model is still there.
-        """
-        save_model(self, folder)
-
-    @classmethod
-    def load(cls, folder: str | Path, backend: Any = None) -> "CapsuleGenerator":
-        """A model that `save` wrote, with its parameters.
-
-        Parameters
-        ----------
-        folder : str or Path
-        backend : str, Backend or None
-            Which need not be the one that trained it.
-
-        Raises
-        ------
-        RunError
-            If the folder holds no model.
-        CheckpointError
-            If the file is damaged, or of another kind or version.
-        """
-        return load_model(cls, folder, backend)
 
 
 def _of_all(n: int, part: Callable[[slice], np.ndarray], blocks: Iterable[slice]) -> np.ndarray:

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from typing import Literal, get_args
 
 import numpy as np
-from sklearn.base import BaseEstimator
 from sklearn.cluster import KMeans
 from sklearn.decomposition import PCA
 from sklearn.exceptions import ConvergenceWarning
@@ -16,6 +15,7 @@ from capsnp.errors import CheckpointError, DataError, NotFittedError, OptionErro
 from capsnp.functional._checks import expect_count, expect_option, expect_range
 from capsnp.models._base import expect_rows
 from capsnp.models._expectation_maximisation import Mixture, fit_mixture, log_densities
+from capsnp.models._saving import Saveable
 from capsnp.training.loop import Track
 
 Init = Literal["kmeans", "random"]
@@ -33,7 +33,7 @@ BLOCK = 2_048
 """Rows of a memory-mapped array that are read at a time."""
 
 
-class MixtureModel(BaseEstimator):
+class MixtureModel(Saveable):
     r"""Density of points: a mixture of Gaussians over their principal components.
 
     .. math:: P(t) = \sum_k \pi_k\, \mathcal N(t;\, \mu_k, \Sigma_k), \qquad t = (p - \bar p) V
@@ -256,22 +256,15 @@ class MixtureModel(BaseEstimator):
             t[rows] = self.means_[k] + noise[rows] @ self.factors_[k].T
         return self.inverse_transform(t)
 
-    # --- saving ----------------------------------------------------------------------------
+    # --- state -----------------------------------------------------------------------------
 
     def state(self) -> dict[str, np.ndarray]:
-        """The learned arrays by name, for `from_state`."""
+        """Learned arrays by name."""
         self._expect_fitted()
-        return {name: getattr(self, name + "_") for name in _STATE}
+        return {name: np.asarray(getattr(self, f"{name}_")) for name in _STATE}
 
-    @classmethod
-    def from_state(cls, state: Mapping[str, np.ndarray], **params) -> "MixtureModel":
-        """A fitted mixture of a `state`.
-
-        Parameters
-        ----------
-        state : mapping of str to numpy.ndarray
-        **params
-            Of the constructor; sizes are taken from the arrays.
+    def restore(self, state: Mapping[str, np.ndarray]) -> "MixtureModel":
+        """Take learned arrays from `state`.
 
         Raises
         ------
@@ -286,10 +279,12 @@ class MixtureModel(BaseEstimator):
         for name, shape in shapes.items():
             if state[name].shape != shape:
                 raise CheckpointError(f"{name}: expected shape {shape}, got {state[name].shape}")
-        model = cls(**{**params, "n_components": k, "n_principal": d})
-        for name in _STATE:
-            setattr(model, name + "_", np.asarray(state[name], dtype=np.float32))
-        return model
+        for name in _ARRAYS:
+            setattr(self, name + "_", np.asarray(state[name], dtype=np.float32))
+        self.log_likelihood_ = float(state["log_likelihood"])
+        self.n_iter_ = int(state["n_iter"])
+        return self
 
 
-_STATE = ("mean", "principal", "weights", "means", "factors")
+_ARRAYS = ("mean", "principal", "weights", "means", "factors")
+_STATE = (*_ARRAYS, "log_likelihood", "n_iter")

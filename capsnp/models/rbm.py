@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -25,7 +24,6 @@ from capsnp.functional.units import Units, units_of
 from capsnp.memory import expect_fitting
 from capsnp.models._base import Estimator, expect_finite
 from capsnp.models._chains import Noise, sweep
-from capsnp.models._rbm_saving import load_rbm, save_rbm
 from capsnp.models._rbm_training import RBMTraining
 from capsnp.models._room import expect_room_for_chains
 from capsnp.training.loop import Observer, train
@@ -286,16 +284,7 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
 
     def _start(self, X: Any) -> None:
         """Kind of units and biases by the data's moments, first weights."""
-        for name in (
-            "_online",
-            "log_variance_",
-            "scale_",
-            "h_samples_",
-            "betas_",
-            "exchange_rates_",
-        ):
-            if hasattr(self, name):
-                delattr(self, name)
+        self._forget()
         self._library = self._library_for(X)
         self._dtype = self.dtype or str(X.dtype).rsplit(".", 1)[-1]
         mean, variance = self._moments(X)
@@ -317,6 +306,12 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         else:
             values["b"] = self._array(np.log((n * mean + 0.5) / (n * (1.0 - mean) + 0.5)))
         self._set_standard(values)
+
+    def _forget(self) -> None:
+        """Drop what only some machines learn, and the moments of `partial_fit`."""
+        for name in ("_online", *(f"{name}_" for name in _OPTIONAL)):
+            if hasattr(self, name):
+                delattr(self, name)
 
     def _set_standard(self, values: Mapping[str, Array]) -> None:
         """Take parameters for standardized features, which others are already where not Gaussian.
@@ -588,20 +583,12 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
     def state(self) -> dict[str, np.ndarray]:
         """Learned arrays by name, on the host."""
         check_is_fitted(self, "components_")
-        names = (
-            "components",
-            "intercept_visible",
-            "intercept_hidden",
-            "log_variance",
-            "mean",
-            "scale",
-        )
-        arrays = {name: getattr(self, f"{name}_", None) for name in (*names, "h_samples")}
+        names = ("components", "intercept_visible", "intercept_hidden", "mean", *_OPTIONAL)
         host = self._backend.to_host
         return {
-            name: np.array(host(array), order="C")
-            for name, array in arrays.items()
-            if array is not None
+            name: np.array(host(getattr(self, f"{name}_")), order="C")
+            for name in names
+            if hasattr(self, f"{name}_")
         } | {"visible": np.asarray(get_args(Visible).index(self.visible_))}
 
     def restore(self, state: Mapping[str, np.ndarray]) -> "RBM":
@@ -612,57 +599,26 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
         KeyError
             If an array is missing.
         """
+        self._forget()
         self._dtype = str(state["components"].dtype)
         self.visible_ = get_args(Visible)[int(state["visible"])]
         self.n_features_in_ = state["components"].shape[1]
-        array = {
-            name: self._array(np.array(value)) for name, value in state.items() if name in _ARRAYS
-        }
-        w = np.ascontiguousarray(state["components"].T)
-        self._set(self._array(w), array["intercept_visible"], array["intercept_hidden"])
-        for name in ("mean", "scale", "log_variance", "h_samples"):
-            if name in array:
-                setattr(self, f"{name}_", array[name])
+        w = self._array(np.ascontiguousarray(state["components"].T))
+        b, c, self.mean_ = (
+            self._array(np.array(state[name]))
+            for name in ("intercept_visible", "intercept_hidden", "mean")
+        )
+        self._set(w, b, c)
+        for name in _OPTIONAL:
+            if name in state:
+                value = np.array(state[name])
+                setattr(self, f"{name}_", value if name in _LADDER else self._array(value))
         return self
 
-    def save(self, folder: str | Path) -> None:
-        """Write the machine: one file, whole or not at all.
 
-        Parameters
-        ----------
-        folder : str or Path
-            Made if it is not there; ``model.safetensors`` in it is replaced.
-
-        Raises
-        ------
-        NotFittedError
-            If it is not fitted.
-        RunError
-            If it cannot be written; an older model is still there.
-        """
-        save_rbm(self, folder)
-
-    @classmethod
-    def load(cls, folder: str | Path, backend: Any = None) -> "RBM":
-        """A machine that `save` wrote, with its parameters.
-
-        Parameters
-        ----------
-        folder : str or Path
-        backend : str, Backend or None
-            Which need not be the one that trained it.
-
-        Raises
-        ------
-        RunError
-            If the folder holds no model.
-        CheckpointError
-            If the file is damaged, or of another kind or version.
-        """
-        return load_rbm(cls, folder, backend)
-
-
-_ARRAYS = ("intercept_visible", "intercept_hidden", "log_variance", "mean", "scale", "h_samples")
+_LADDER = ("betas", "exchange_rates")
+_OPTIONAL = ("log_variance", "scale", "h_samples", *_LADDER)
+"""What machines learn with some kinds of units, or by some algorithms."""
 
 
 def _backend_at(name: str, place: Any) -> Backend:

@@ -347,6 +347,20 @@ def test_interrupted_training_has_the_same_bits(digits):
         np.testing.assert_array_equal(whole.h_samples_, again.h_samples_)
 
 
+def test_nothing_is_left_of_what_was_before_a_state(digits):
+    other = RBM(8, n_iter=1).fit(digits)
+    fresh = RBM(8, momentum=0.5).restore(other.state())
+    used = RBM(8, momentum=0.5).partial_fit(digits[:50]).restore(other.state())
+    for model in (fresh, used):
+        model.partial_fit(digits[50:100])
+    np.testing.assert_array_equal(used.components_, fresh.components_)
+    options = {"algorithm": "pt", "n_temperatures": 3, "visible": "gaussian", "n_iter": 1}
+    varied = digits[:, digits.std(axis=0) > 0]
+    tempered = RBM(8, **options).fit(varied)
+    assert {"betas", "exchange_rates", "scale", "log_variance"} < tempered.state().keys()
+    assert tempered.restore(other.state()).state().keys() == other.state().keys()
+
+
 def test_same_weights_on_every_library(library, digits):
     if library.name == "numpy-read-only":
         digits = np.array(digits)

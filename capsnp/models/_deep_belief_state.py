@@ -1,22 +1,14 @@
-"""A deep belief network as one file: its learned arrays, and the parameters it was made with."""
+"""A deep belief network as named arrays, and back."""
 
-import importlib.metadata
-import json
 from collections.abc import Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, get_args
 
 import numpy as np
 
-from capsnp.backend import get_backend
-from capsnp.errors import CheckpointError
 from capsnp.functional.belief import DirectedLayer
 from capsnp.functional.harmonium import Harmonium
 from capsnp.functional.units import Bernoulli, units_of
-from capsnp.models._saving import MODEL, plain_parameters, read_kind
-from capsnp.models.rbm import RBM, Visible
-from capsnp.training.checkpoint import write_checkpoint
-from capsnp.training.files import one_line
+from capsnp.models.rbm import Visible
 
 if TYPE_CHECKING:
     from capsnp.models.deep_belief import DeepBeliefNetwork
@@ -64,45 +56,3 @@ def restore_state(model: "DeepBeliefNetwork", state: Mapping[str, np.ndarray]) -
     if "scale" in array:
         model.scale_ = array["scale"]
     model.n_features_in_ = int(model.mean_.shape[0])
-
-
-def save_network(model: "DeepBeliefNetwork", folder: str | Path) -> None:
-    """Write a fitted network; see `DeepBeliefNetwork.save`."""
-    arrays = model.state()
-    with one_line(folder, "cannot be made a folder of a model"):
-        Path(folder).mkdir(parents=True, exist_ok=True)
-    parameters = plain_parameters(model)
-    parameters["hidden"] = [_plain(layer) for layer in model.hidden]
-    parameters["rbm"] = _plain(model.rbm)
-    info = {
-        "kind": type(model).__name__,
-        "version": importlib.metadata.version("capsnp"),
-        "parameters": json.dumps(parameters),
-    }
-    write_checkpoint(Path(folder) / MODEL, arrays, info=info)
-
-
-def load_network(
-    kind: type["DeepBeliefNetwork"], folder: str | Path, backend: Any
-) -> "DeepBeliefNetwork":
-    """Read a network; see `DeepBeliefNetwork.load`."""
-    path = Path(folder) / MODEL
-    arrays, info = read_kind(path, kind)
-    model = kind(backend=get_backend(backend).name)
-    try:
-        parameters = json.loads(info["parameters"])
-        parameters["hidden"] = tuple(_made(layer) for layer in parameters["hidden"])
-        parameters["rbm"] = _made(parameters["rbm"])
-        return model.set_params(**parameters).restore(arrays)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"{path}: expected a model of this version ({error!r})") from None
-
-
-def _plain(part: Any) -> Any:
-    """A machine as its parameters; all else as it is."""
-    return plain_parameters(part) if isinstance(part, RBM) else part
-
-
-def _made(part: Any) -> Any:
-    """The inverse of `_plain`."""
-    return RBM(**part) if isinstance(part, dict) else part
