@@ -8,7 +8,9 @@ import scipy.sparse
 from sklearn.base import clone
 
 from capsnp.backend import Array, Backend, get_backend, namespace
+from capsnp.blocks import slices
 from capsnp.errors import DomainError, DtypeError, NotFittedError, OptionError, ShapeError
+from capsnp.functional import length
 from capsnp.functional._checks import expect_count, first_index
 from capsnp.models._saving import Saveable
 
@@ -104,3 +106,10 @@ class Standardized:
 
     def __getitem__(self, rows: Any) -> np.ndarray:
         return (self.features[rows] - self.mean) / self.scale
+
+
+def mean_length(rows: Rows) -> float:
+    """Mean Euclidean length of rows (N, I, P), each taken as one vector; read in blocks."""
+    n = rows.shape[0]
+    blocks = (rows[part] for part in slices(n, BLOCK))
+    return sum(float(np.sum(length(b.reshape(len(b), -1)))) for b in blocks) / n

@@ -1,14 +1,19 @@
-"""Codes of single capsules: Gaussian ones on the whole sphere, on half of it, or as in training."""
+"""Codes that are drawn: of single capsules, on the whole sphere, on half of it, or as in training,
+and joint ones of all."""
 
-from typing import Literal
+from collections.abc import Callable
+from typing import Literal, get_args
 
 import numpy as np
+from scipy.linalg import solve_triangular
 
 from capsnp.errors import OptionError
 from capsnp.functional import length, squash
 from capsnp.functional._checks import expect_count, expect_option
+from capsnp.models.mixture import MixtureModel
 
 Side = Literal["full", "half", "visited"]
+Domain = Literal["full", "half", "visited", "codes"]
 
 VISITED = 512
 """Directions kept per capsule of those that it took in training."""
@@ -35,6 +40,53 @@ def visited_directions(codes: np.ndarray, priority: np.ndarray, seed: int) -> np
         rows = rng.choice(rows if rows.size else len(codes), VISITED)
         kept.append(unit(codes[rows, j]))
     return np.stack(kept)
+
+
+def drawn_codes(
+    n: int,
+    domain: Domain,
+    capsule: int | None,
+    seed: int,
+    *,
+    mixture: MixtureModel,
+    metric: Callable[[], np.ndarray],
+    visited: np.ndarray,
+    mean: np.ndarray,
+) -> np.ndarray:
+    """Codes (n, J, D): joint ones of the mixture ("codes"), or each with one capsule on.
+
+    Parameters
+    ----------
+    n : int
+    domain : {"full", "half", "visited", "codes"}
+    capsule : int or None
+        Which is on; by default all in turns. None with the domain "codes".
+    seed : int
+    mixture : MixtureModel
+        Of zL, with z the joint codes before squash.
+    metric : callable
+        Gives the lower triangular L, (J·D, J·D); asked for joint codes only.
+    visited, mean : numpy.ndarray, shapes (J, K, D) and (J, D)
+        Directions in training, and their means.
+
+    Raises
+    ------
+    OptionError
+        If an option lies outside its range.
+    """
+    expect_option("domain", domain, get_args(Domain))
+    expect_count("n", n)
+    if domain == "codes" and capsule is not None:
+        raise OptionError("capsule: expected none with the domain 'codes', where all are on")
+    on = which_on(n, capsule, len(mean))
+    expect_count("random_state", seed, minimum=0)
+    rng = np.random.default_rng(seed)
+    if domain != "codes":
+        return single_codes(rng, on, domain, visited, mean)
+    L = metric()
+    points = mixture.sample(n, rng).astype(L.dtype)
+    z = solve_triangular(L, points.T, lower=True, trans="T").T
+    return squash(np.reshape(z, (n, *mean.shape)))
 
 
 def which_on(n: int, capsule: int | None, n_capsules: int) -> np.ndarray:
@@ -66,7 +118,6 @@ def single_codes(
     visited, mean : numpy.ndarray, shapes (J, K, D) and (J, D)
         Directions in training, and their means.
     """
-    expect_option("domain", side, ("full", "half", "visited"))
     z = rng.standard_normal((on.size, mean.shape[1])).astype(mean.dtype)
     if side == "half":
         along = np.sum(z * mean[on], axis=1, keepdims=True)

@@ -2,20 +2,18 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, NamedTuple, get_args
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
-from scipy.linalg import solve_triangular
 from sklearn.base import TransformerMixin, clone
 from sklearn.utils.metaestimators import _BaseComposition
 
 from capsnp.backend import Array
-from capsnp.blocks import slices
 from capsnp.errors import OptionError
-from capsnp.functional import Routing, length, squash, unsquash
-from capsnp.functional._checks import expect_count, expect_option
-from capsnp.models._base import BLOCK, Estimator, Rows, expect_rows
-from capsnp.models._directions import single_codes, unit, visited_directions, which_on
+from capsnp.functional import Routing, length, unsquash
+from capsnp.functional._checks import expect_option
+from capsnp.models._base import Estimator, Rows, Standardized, expect_rows, mean_length
+from capsnp.models._directions import Domain, drawn_codes, unit, visited_directions
 from capsnp.models._saving import restored, state_of
 from capsnp.models.capsule_decoder import CapsuleDecoder
 from capsnp.models.capsule_layer import CapsuleLayer, Observers, nobody, run_stage
@@ -24,7 +22,6 @@ from capsnp.models.expert_neurons import ExpertNeurons
 from capsnp.models.mixture import MixtureModel
 from capsnp.training.loop import tracking
 
-Domain = Literal["full", "half", "visited", "codes"]
 Layer = CapsuleLayer | ExpertCapsules | ExpertNeurons
 
 LEARNED = ("visited", "mean_directions", "feature_lengths")
@@ -161,7 +158,7 @@ class CapsuleStack(TransformerMixin, Estimator, _BaseComposition):
             else:
                 run_stage(layer.training(X), f"{name}-", observers)
             fitted.append((name, layer))
-            lengths.append(_mean_length(X, self._mean(layer)))
+            lengths.append(mean_length(Standardized(X, self._mean(layer), 1.0)))
             below, X = X, layer.transform(X)
         self.layers_, self.feature_lengths_ = fitted, np.asarray(lengths)
         self._fit_top(below, X, observers)
@@ -335,20 +332,17 @@ class CapsuleStack(TransformerMixin, Estimator, _BaseComposition):
     ) -> np.ndarray:
         """Codes (n, J, D) of the top that `sample` would take down."""
         self._expect_fitted("mixture_")
-        expect_option("domain", domain, get_args(Domain))
-        expect_count("n", n)
-        if domain == "codes" and capsule is not None:
-            raise OptionError("capsule: expected none with the domain 'codes', where all are on")
-        shape = self._top_shape
-        on = which_on(n, capsule, shape[0])
         seed = self.random_state if random_state is None else random_state
-        expect_count("random_state", seed, minimum=0)
-        rng = np.random.default_rng(seed)
-        if domain != "codes":
-            return single_codes(rng, on, domain, self.visited_, self.mean_directions_)
-        points = self.mixture_.sample(n, rng).astype(self.dtype)
-        z = solve_triangular(self.metric(), points.T, lower=True, trans="T").T
-        return squash(np.reshape(z, (n, *shape)))
+        return drawn_codes(
+            n,
+            domain,
+            capsule,
+            seed,
+            mixture=self.mixture_,
+            metric=self.metric,
+            visited=self.visited_,
+            mean=self.mean_directions_,
+        )
 
     # --- state -----------------------------------------------------------------------------
 
@@ -371,13 +365,3 @@ class CapsuleStack(TransformerMixin, Estimator, _BaseComposition):
 def _experts(layer: Layer) -> Any:
     """The part of a layer that routes."""
     return layer.experts_ if isinstance(layer, CapsuleLayer) else layer
-
-
-def _mean_length(X: Rows, mean: np.ndarray) -> float:
-    """Mean Euclidean length of rows (I, P) less their mean, each taken as one vector."""
-    n = X.shape[0]
-    total = 0.0
-    for rows in slices(n, BLOCK):
-        away = X[rows] - mean
-        total += float(np.sum(length(away.reshape(len(away), -1))))
-    return total / n

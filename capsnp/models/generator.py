@@ -5,15 +5,13 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, get_args
 
 import numpy as np
-from scipy.linalg import solve_triangular
 
 from capsnp.backend import Array
 from capsnp.blocks import map_blocks, slices
 from capsnp.errors import OptionError
-from capsnp.functional import length, squash, unsquash, winners
-from capsnp.functional._checks import expect_count, expect_option
-from capsnp.models._base import BLOCK, Estimator, Rows, Standardized, expect_rows
-from capsnp.models._directions import single_codes, unit, visited_directions, which_on
+from capsnp.functional import length, unsquash, winners
+from capsnp.models._base import BLOCK, Estimator, Rows, Standardized, expect_rows, mean_length
+from capsnp.models._directions import Domain, drawn_codes, unit, visited_directions
 from capsnp.models._saving import restored, state_of
 from capsnp.models.autoencoder import ConvAutoencoder
 from capsnp.models.capsule_decoder import CapsuleDecoder
@@ -22,7 +20,6 @@ from capsnp.models.expert_neurons import ExpertNeurons
 from capsnp.models.mixture import MixtureModel
 from capsnp.training.loop import Observer, Track, tracking
 
-Domain = Literal["full", "half", "visited", "codes"]
 Inference = Literal["settle", "route"]
 Observers = Callable[[str], Iterable[Observer]]
 
@@ -170,7 +167,7 @@ class CapsuleGenerator(Estimator):
         priority = _of_all(n, lambda rows: to_host(self.experts_.priority(codes[rows])), blocks)
         self._keep_directions(codes, priority)
         h = self._standardized(features)
-        self.feature_length_ = _mean_length(h)
+        self.feature_length_ = np.asarray(mean_length(h))
         self.decoder_ = self._part("decoder")
         self.decoder_.fit(codes, h, priority=priority, observers=watching)
         metric = self.decoder_.metric()
@@ -313,20 +310,17 @@ class CapsuleGenerator(Estimator):
     ) -> np.ndarray:
         """Codes (n, J, D) that `sample` would decode."""
         self._expect_fitted("mixture_")
-        n_caps, dim = self.mean_directions_.shape
-        expect_option("domain", domain, get_args(Domain))
-        expect_count("n", n)
-        if domain == "codes" and capsule is not None:
-            raise OptionError("capsule: expected none with the domain 'codes', where all are on")
-        on = which_on(n, capsule, n_caps)
         seed = self.random_state if random_state is None else random_state
-        expect_count("random_state", seed, minimum=0)
-        rng = np.random.default_rng(seed)
-        if domain == "codes":
-            points = self.mixture_.sample(n, rng).astype(self.dtype)
-            z = solve_triangular(self.decoder_.metric(), points.T, lower=True, trans="T").T
-            return squash(np.reshape(z, (n, n_caps, dim)))
-        return single_codes(rng, on, domain, self.visited_, self.mean_directions_)
+        return drawn_codes(
+            n,
+            domain,
+            capsule,
+            seed,
+            mixture=self.mixture_,
+            metric=self.decoder_.metric,
+            visited=self.visited_,
+            mean=self.mean_directions_,
+        )
 
     # --- state -----------------------------------------------------------------------------
 
@@ -358,10 +352,3 @@ def _of_all(n: int, part: Callable[[slice], np.ndarray], blocks: Iterable[slice]
             whole = np.empty((n, *found.shape[1:]), dtype=found.dtype)
         whole[rows] = found
     return whole
-
-
-def _mean_length(h: Standardized) -> np.ndarray:
-    """Mean Euclidean length of rows (I, P) taken as one vector, a 0-d array."""
-    n = h.shape[0]
-    blocks = (h[rows] for rows in slices(n, BLOCK))
-    return np.asarray(sum(float(np.sum(length(b.reshape(len(b), -1)))) for b in blocks) / n)
