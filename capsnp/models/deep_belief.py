@@ -19,7 +19,8 @@ from capsnp.models._chains import Noise, sweep
 from capsnp.models._deep_belief_bound import BeliefBound, bound_of, log_weights
 from capsnp.models._deep_belief_state import restore_state, state_of
 from capsnp.models._deep_belief_training import UpDownTraining
-from capsnp.models.rbm import RBM, ROWS
+from capsnp.models._rows import ROWS
+from capsnp.models.rbm import RBM
 from capsnp.training.loop import Observer, train
 
 Chain = Literal["cd", "pcd"]

@@ -2,19 +2,14 @@
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import numpy as np
-import scipy.sparse
-from array_api_compat import device, is_array_api_obj, is_numpy_array
-from sklearn import get_config
+from array_api_compat import device
 from sklearn.base import ClassNamePrefixFeaturesOutMixin, TransformerMixin
-from sklearn.utils._array_api import check_same_namespace
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
-from capsnp.backend import Array, Backend, backend_of, get_backend, namespace
-from capsnp.blocks import slices
+from capsnp.backend import Array, namespace
 from capsnp.errors import DataError, OptionError
 from capsnp.functional import harmonium
 from capsnp.functional._checks import expect_count, expect_option, expect_range
@@ -22,10 +17,10 @@ from capsnp.functional.harmonium import Harmonium
 from capsnp.functional.pseudolikelihood import hyvarinen_score, pseudo_log_likelihood
 from capsnp.functional.units import Units, units_of
 from capsnp.memory import expect_fitting
-from capsnp.models._base import Estimator, expect_finite
 from capsnp.models._chains import Noise, sweep
 from capsnp.models._rbm_training import RBMTraining
 from capsnp.models._room import expect_room_for_chains
+from capsnp.models._rows import RowEstimator
 from capsnp.training.loop import Observer, train
 from capsnp.training.progress import Progress
 from capsnp.training.watchdog import Watchdog
@@ -36,11 +31,8 @@ Algorithm = Literal["cd", "pcd", "pt"]
 Offsets = Literal["data", "average"]
 Decay = Literal["linear", "none"]
 
-ROWS = 1024
-"""Rows that go through the machine at a time when a whole data set does."""
 
-
-class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
+class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, RowEstimator):
     r"""Restricted Boltzmann machine.
 
     .. math:: p(v, h) = \tfrac1Z e^{-E(v, h)}, \qquad
@@ -364,68 +356,7 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
             variance += np.sum((block - mean) ** 2, axis=0, dtype=np.float64) / n
         return mean, variance
 
-    def _host_blocks(self, X: Any) -> Iterable[tuple[int, np.ndarray]]:
-        for rows in slices(X.shape[0], ROWS):
-            block = X[rows, :]
-            if scipy.sparse.issparse(block):
-                yield rows.start, block.toarray()
-            else:
-                yield rows.start, self._backend.to_host(block) if _foreign(X) else block
-
-    # --- arrays ----------------------------------------------------------------------------
-
-    @property
-    def _backend(self) -> Backend:
-        library = getattr(self, "_library", None)
-        return super()._backend if library is None else _backend_at(*library)
-
-    def _library_for(self, X: Any) -> Any:
-        """Name and device of the data's own library where it is to be used, else None."""
-        if self.backend is not None or not _foreign(X):
-            return None
-        return backend_of(X).name, device(X)
-
-    def _array(self, host: Any) -> Array:
-        return self._backend.asarray(host, dtype=self._dtype)
-
-    def _checked(self, X: Any, *, reset: bool, name: str = "X") -> Any:
-        """Rows as scikit-learn wants them checked: (N, I), real, finite; sparse ones as CSR."""
-        xp = namespace(X=X) if _foreign(X) else np
-        dtypes = [xp.float64, xp.float32]
-        X = validate_data(
-            self, X, accept_sparse="csr", dtype=dtypes, reset=reset, ensure_all_finite=False
-        )
-        if not get_config()["assume_finite"]:
-            expect_finite(name, X)
-        return X
-
-    def _dense(self, X: Any, rows: Any) -> Array:
-        """Some rows of checked data as an array of the model's."""
-        if scipy.sparse.issparse(X):
-            return self._array(X[rows].toarray())
-        if _foreign(X) and not isinstance(rows, slice):
-            xp = namespace(X=X)
-            return self._array(xp.take(X, xp.asarray(rows, device=device(X)), axis=0))
-        return self._array(X[rows, ...])
-
-    def _blocks(self, X: Any, method: str) -> Iterable[Array]:
-        """Rows in the model's arrays, a block at a time, of visible states."""
-        check_is_fitted(self, "components_")
-        if self.backend is None:
-            check_same_namespace(X, self, attribute="components_", method=method)
-        X = self._checked(X, reset=False)
-        units = self._units
-        for rows in slices(X.shape[0], ROWS):
-            block = self._dense(X, rows)
-            units.expect_states("X", block, row=rows.start)
-            yield block
-
-    def _joined(self, parts: Iterable[Array], X: Any) -> Any:
-        """Results of blocks in one array: of the data's library under dispatch, else of NumPy."""
-        parts = list(parts)
-        if _foreign(X):
-            return self._backend.xp.concat(parts, axis=0)
-        return np.concatenate([self._backend.to_host(part) for part in parts])
+    # --- machine ---------------------------------------------------------------------------
 
     @property
     def _n_features_out(self) -> int:
@@ -619,16 +550,6 @@ class RBM(ClassNamePrefixFeaturesOutMixin, TransformerMixin, Estimator):
 _LADDER = ("betas", "exchange_rates")
 _OPTIONAL = ("log_variance", "scale", "h_samples", *_LADDER)
 """What machines learn with some kinds of units, or by some algorithms."""
-
-
-def _backend_at(name: str, place: Any) -> Backend:
-    """A backend by its name, on a device."""
-    return replace(get_backend(name), device=place)
-
-
-def _foreign(X: Any) -> bool:
-    """Whether data are to be kept in their own library: scikit-learn's dispatch is on."""
-    return get_config()["array_api_dispatch"] and is_array_api_obj(X) and not is_numpy_array(X)
 
 
 def _expect_varied(variance: np.ndarray, mean: np.ndarray, n: int) -> None:
