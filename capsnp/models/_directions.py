@@ -8,7 +8,7 @@ import numpy as np
 from scipy.linalg import solve_triangular
 
 from capsnp.errors import OptionError
-from capsnp.functional import length, squash
+from capsnp.functional import length, squash, unsquash
 from capsnp.functional._checks import expect_count, expect_option
 from capsnp.models.mixture import MixtureModel
 
@@ -50,6 +50,7 @@ def drawn_codes(
     *,
     mixture: MixtureModel,
     metric: Callable[[], np.ndarray],
+    code: Callable[[np.ndarray], np.ndarray],
     visited: np.ndarray,
     mean: np.ndarray,
 ) -> np.ndarray:
@@ -63,9 +64,12 @@ def drawn_codes(
         Which is on; by default all in turns. None with the domain "codes".
     seed : int
     mixture : MixtureModel
-        Of zL, with z the joint codes before squash.
+        Of tL, where t stands for joint codes.
     metric : callable
         Gives the lower triangular L, (J·D, J·D); asked for joint codes only.
+    code : callable
+        From t to codes, (n, J, D): `squash` where t are codes before it, `shrunk` where they are
+        `stretched` ones.
     visited, mean : numpy.ndarray, shapes (J, K, D) and (J, D)
         Directions in training, and their means.
 
@@ -85,8 +89,8 @@ def drawn_codes(
         return single_codes(rng, on, domain, visited, mean)
     L = metric()
     points = mixture.sample(n, rng).astype(L.dtype)
-    z = solve_triangular(L, points.T, lower=True, trans="T").T
-    return squash(np.reshape(z, (n, *mean.shape)))
+    t = solve_triangular(L, points.T, lower=True, trans="T").T
+    return code(np.reshape(t, (n, *mean.shape)))
 
 
 def which_on(n: int, capsule: int | None, n_capsules: int) -> np.ndarray:
@@ -127,6 +131,18 @@ def single_codes(
     codes = np.zeros((on.size, *mean.shape), dtype=mean.dtype)
     codes[np.arange(on.size), on] = squash(z)
     return codes
+
+
+def stretched(y: np.ndarray) -> np.ndarray:
+    """Codes (N, J, D) of lengths r at r/√(1 − r): alike near 0, with room without end near 1."""
+    return unsquash(y, clip=True) * np.sqrt(length(y))[..., None]
+
+
+def shrunk(t: np.ndarray) -> np.ndarray:
+    """The inverse of `stretched`, for any t."""
+    r = length(t)[..., None]
+    y = 2.0 * t / (r + np.hypot(r, 2.0))
+    return squash(unsquash(y, clip=True))  # a length that rounds to 1 is cut
 
 
 def unit(x: np.ndarray) -> np.ndarray:

@@ -10,10 +10,17 @@ from sklearn.utils.metaestimators import _BaseComposition
 
 from capsnp.backend import Array
 from capsnp.errors import OptionError
-from capsnp.functional import Routing, length, unsquash
+from capsnp.functional import Routing, length
 from capsnp.functional._checks import expect_option
 from capsnp.models._base import Estimator, Rows, Standardized, expect_rows, mean_length
-from capsnp.models._directions import Domain, drawn_codes, unit, visited_directions
+from capsnp.models._directions import (
+    Domain,
+    drawn_codes,
+    shrunk,
+    stretched,
+    unit,
+    visited_directions,
+)
 from capsnp.models._saving import restored, state_of
 from capsnp.models.capsule_decoder import CapsuleDecoder
 from capsnp.models.capsule_layer import CapsuleLayer, Observers, nobody, run_stage
@@ -73,7 +80,8 @@ class CapsuleStack(TransformerMixin, Estimator, _BaseComposition):
         As in a pipeline ``set_params(second__experts__n_capsules=10)`` reaches into them. By
         default 40 capsules, and 20 on top of them.
     mixture : MixtureModel, optional
-        Over the top's codes before squash, in the metric of the features that they stand for.
+        Over the top's codes with lengths r stretched to r/√(1 − r), in the metric of the features
+        that they stand for.
     random_state : int
         Seed of the directions kept, and of `sample` unless it gets its own.
     dtype : {"float32", "float64"}
@@ -171,9 +179,9 @@ class CapsuleStack(TransformerMixin, Estimator, _BaseComposition):
         priority = self._backend.to_host(experts.priority(routed))
         self.visited_ = visited_directions(routed, priority, self.random_state)
         self.mean_directions_ = unit(np.mean(self.visited_, axis=1))
-        z = unsquash(codes[:], clip=True)
         track = tracking(tuple(observers("mixture")))
-        points = z.reshape(len(z), -1) @ self.metric()
+        t = stretched(codes[:])
+        points = t.reshape(len(t), -1) @ self.metric()
         self.mixture_ = self._part("mixture").fit(points, track=track)
 
     def _expect_options(self) -> None:
@@ -294,7 +302,7 @@ class CapsuleStack(TransformerMixin, Estimator, _BaseComposition):
         away = self.inverse_transform(codes) - self.inverse_transform(0 * codes[:1])
         rows = away.reshape(size, -1).astype("float64")
         gram = rows @ rows.T
-        floor = 1e-6 * np.mean(np.diagonal(gram)) + np.finfo(gram.dtype).tiny
+        floor = 1e-6 * np.mean(np.diagonal(gram)) + np.finfo(self.dtype).tiny
         return np.linalg.cholesky(gram + floor * np.eye(size)).astype(self.dtype)
 
     @property
@@ -340,6 +348,7 @@ class CapsuleStack(TransformerMixin, Estimator, _BaseComposition):
             seed,
             mixture=self.mixture_,
             metric=self.metric,
+            code=shrunk,
             visited=self.visited_,
             mean=self.mean_directions_,
         )

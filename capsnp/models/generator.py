@@ -9,7 +9,7 @@ import numpy as np
 from capsnp.backend import Array
 from capsnp.blocks import map_blocks, slices
 from capsnp.errors import OptionError
-from capsnp.functional import length, unsquash, winners
+from capsnp.functional import length, squash, unsquash, winners
 from capsnp.models._base import BLOCK, Estimator, Rows, Standardized, expect_rows, mean_length
 from capsnp.models._directions import Domain, drawn_codes, unit, visited_directions
 from capsnp.models._saving import restored, state_of
@@ -318,6 +318,7 @@ class CapsuleGenerator(Estimator):
             seed,
             mixture=self.mixture_,
             metric=self.decoder_.metric,
+            code=squash,
             visited=self.visited_,
             mean=self.mean_directions_,
         )

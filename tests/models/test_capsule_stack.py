@@ -19,6 +19,7 @@ from capsnp import (
 )
 from capsnp.errors import CheckpointError, NotFittedError, OptionError, ShapeError
 from capsnp.functional import length, unsquash
+from capsnp.models._directions import shrunk, stretched, unit
 from capsnp.training import Observer, RunFolder, record
 
 FEW = {"n_steps": 150, "batch_size": 32, "rebalance_steps": 100}
@@ -168,6 +169,37 @@ def test_joint_samples_are_like_the_data(model, features):
     to_data = np.linalg.norm((drawn[:50, None] - features[None]).reshape(50, 300, -1), axis=2)
     apart = np.linalg.norm((features[:50, None] - features[None]).reshape(50, 300, -1), axis=2)
     assert np.median(to_data.min(axis=1)) < np.median(apart)
+
+
+def test_joint_samples_are_no_shorter_than_what_the_codes_hold(model, features):
+    def size(x):
+        return np.mean(length((x - features.mean(axis=0)).reshape(len(x), -1)))
+
+    rebuilt = model.inverse_transform(model.transform(features))
+    assert size(model.sample(1000)) == pytest.approx(size(rebuilt), rel=0.1)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_stretched_codes_come_back(dtype):
+    r = np.asarray([0.0, 1e-20, 1e-3, 0.5, 0.99, 0.9999], dtype=dtype)
+    u = unit(np.random.default_rng(0).standard_normal((6, 4)).astype(dtype))
+    y = u * r[:, None]
+    t = stretched(y)
+    np.testing.assert_allclose(
+        length(t), r / np.sqrt(1 - r), rtol=2e-3 if dtype == "float32" else 1e-9
+    )
+    np.testing.assert_allclose(shrunk(t), y, rtol=1e-6, atol=1e-30)
+    far = shrunk(np.asarray([[0.0, 1e30], [3e-30, 4e-30]], dtype=dtype))
+    assert np.all(length(far) < 1)
+    assert far[0, 1] > 0.999
+    assert far[1, 1] > 0
+
+
+def test_a_stack_that_has_learnt_nothing_still_draws(features):
+    (name, layer), second = make_layers()
+    layer.decoder.set_params(winner_steps=1, settled_steps=1, coefficient_scale=1e-20)
+    drawn = make([(name, layer), second]).fit(features).sample(3)
+    assert np.all(np.isfinite(drawn))
 
 
 def test_state_and_restore(model, features):
