@@ -51,7 +51,7 @@ def tempered_step(parameters, count):
 @pytest.mark.parametrize("count", [0, 1])
 def test_tempered_chains_keep_the_joint_of_all_temperatures(parameters, count):
     kernel, density = tempered_step(parameters, count), lambda states: joint(states, *parameters)
-    assert check_stationarity(kernel, density, H[LADDERS]).stationary
+    assert check_stationarity(kernel, density, H[LADDERS], n_samples=100_000).stationary
 
 
 @pytest.mark.parametrize("count", [0, 1])
