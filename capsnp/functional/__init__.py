@@ -63,6 +63,7 @@ from capsnp.functional.rbm import (
     rbm_visible_probability,
 )
 from capsnp.functional.routing import Routing, forward, predictions, reverse, route
+from capsnp.functional.routing_gradient import RoutingGradient, route_vjp
 from capsnp.functional.settling import (
     Settled,
     code_potential,
@@ -88,6 +89,7 @@ __all__ = [
     "RBMGradient",
     "RBMStatistics",
     "Routing",
+    "RoutingGradient",
     "Settled",
     "capsule_evidence",
     "cd_gradient",
@@ -134,6 +136,7 @@ __all__ = [
     "relu_derivative",
     "reverse",
     "route",
+    "route_vjp",
     "settle",
     "settling_gradient",
     "settling_objective",

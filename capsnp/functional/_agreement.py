@@ -34,6 +34,8 @@ class Votes:
     x : array, shape (P, I, B)
     cosine : bool
         Agreement by cosine; without it a prediction agrees by its inner product with squash(z).
+    scale : float
+        Inner products with squash(z) are multiplied by it.
 
     Notes
     -----
@@ -41,8 +43,9 @@ class Votes:
     predictions could overflow or underflow, both are brought to a size where they do not.
     """
 
-    def __init__(self, xp: Any, K: Array, x: Array, *, cosine: bool) -> None:
+    def __init__(self, xp: Any, K: Array, x: Array, *, cosine: bool, scale: float = 1.0) -> None:
         self._xp = xp
+        self._scale = scale
         self._K = self._K_compared = K
         self._x = self._x_compared = x
         self._inverse_lengths = None
@@ -69,7 +72,7 @@ class Votes:
     def agree(self, z: Array) -> Array:
         """Agreements (J, I, B) with sums (J, D, B)."""
         if self._inverse_lengths is None:
-            return self._inner(squash(z, axis=1))
+            return self._inner(self._scale * squash(z, axis=1))
         xp = self._xp
         direction = unit(xp, z, polar(xp, z, axis=1))
         return xp.clip(self._inner(direction) * self._inverse_lengths, min=-1.0, max=1.0)

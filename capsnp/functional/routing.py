@@ -33,10 +33,12 @@ from capsnp.functional._coupling import (
     planes,
     planes_at_a_time,
 )
+from capsnp.functional._plain_routing import Rule, inner_scale, rule_of, weightings
 from capsnp.functional.activations import softmax
 
-Agreement = Literal["cosine", "dot"]
+Agreement = Literal["cosine", "dot", "scaled"]
 Normalize = Literal["inputs", "outputs"]
+Logits = Literal["example", "batch"]
 
 _PARTS = 16
 """Of the output capsules, for as many threads, when coefficients are equal."""
@@ -106,6 +108,7 @@ def route(
     iterations: int = 3,
     agreement: Agreement = "cosine",
     normalize: Normalize = "inputs",
+    logits: Logits = "example",
     block_size: int | None = None,
 ) -> Routing:
     r"""Routing by agreement (section 2.2).
@@ -126,16 +129,21 @@ def route(
         Prediction maps.
     iterations : int
         Weightings, from 1. With 1 the coefficients are uniform and no prediction is formed.
-    agreement : {"cosine", "dot"}
+    agreement : {"cosine", "dot", "scaled"}
         "cosine": a(u, z) = u·z / (‖u‖ ‖z‖), and 0 if either is the zero vector (the paper).
         "dot": a(u, z) = u·squash(z) (Sabour et al. 2017).
+        "scaled": a(u, z) = u·squash(z) / √D.
     normalize : {"inputs", "outputs"}
         The softmax runs over inputs, Σ_i c_ij = 1 (the paper's formula), or over outputs,
         Σ_j c_ij = 1 (the paper's words, and Sabour et al. 2017).
+    logits : {"example", "batch"}
+        Each example has logits of its own, or all share one table (I, J) to which the mean of
+        their agreements is added: a slip of several public programs, with which an example's
+        result depends on its neighbours. Predictions are then held whole.
     block_size : int, optional
         Output capsules that are routed at a time ("inputs"), or examples ("outputs"); the
         predictions of one block are what is held in memory. By default blocks are small. The
-        results do not depend on it beyond rounding.
+        results do not depend on it beyond rounding. Logits of the batch ignore it.
 
     Returns
     -------
@@ -177,13 +185,16 @@ def route(
     array([[[0.873, 0.   ]]])
     """
     xp = expect_layer(x, W)
-    expect_count("iterations", iterations)
-    expect_option("agreement", agreement, ("cosine", "dot"))
-    expect_option("normalize", normalize, ("inputs", "outputs"))
+    expect_rule(iterations, agreement, normalize, logits)
     if block_size is not None:
         expect_count("block_size", block_size)
     if iterations == 1 or x.shape[0] == 0:
         return _uniform(xp, x, W, normalize)
+    if logits == "batch":
+        return _together(
+            xp, x, W, iterations, rule_of(xp, agreement, normalize, logits, W.shape[2])
+        )
+    scale = inner_scale(agreement, W.shape[2])
     groups, examples = _blocks(xp, x, W, normalize, block_size)
     c_parts, z_parts = [], []
     for rows in examples:
@@ -192,7 +203,7 @@ def route(
         def routed(group: list[slice], x_PIB: Array = x_PIB) -> tuple[Array, Array]:
             def votes(s: slice) -> Votes:
                 K = columns(xp, W[:, s, ...])
-                return Votes(xp, K, x_PIB, cosine=agreement == "cosine")
+                return Votes(xp, K, x_PIB, cosine=agreement == "cosine", scale=scale)
 
             return _route_together(xp, _each(xp, votes, group), iterations, normalize)
 
@@ -294,6 +305,20 @@ def reverse(x_out: Array, W: Array, c: Array) -> Array:
     )
     expect_coefficients(c, W, x_out.shape[0])
     return coupling(xp, W, c).reverse(x_out)
+
+
+def expect_rule(iterations: int, agreement: str, normalize: str, logits: str) -> None:
+    """Raise `OptionError` unless these are options of `route`."""
+    expect_count("iterations", iterations)
+    expect_option("agreement", agreement, ("cosine", "dot", "scaled"))
+    expect_option("normalize", normalize, ("inputs", "outputs"))
+    expect_option("logits", logits, ("example", "batch"))
+
+
+def _together(xp: Any, x: Array, W: Array, iterations: int, rule: Rule) -> Routing:
+    """With logits of the batch."""
+    c, z = weightings(xp, predictions(x, W), iterations, rule)[-1]
+    return Routing(xp.broadcast_to(c, (x.shape[0], *W.shape[:2])), z)
 
 
 def _uniform(xp: Any, x: Array, W: Array, normalize: Normalize) -> Routing:

@@ -150,7 +150,8 @@ def _agreement(u: np.ndarray, z: np.ndarray, agreement: Agreement) -> np.ndarray
     """Of predictions u (N, I, J, D) with sums z (N, J, D)."""
     inner = np.sum(u * z[:, None], axis=-1)
     square = np.sum(z * z, axis=-1)[:, None]
-    if agreement == "dot":
-        return inner * np.sqrt(square) / (1.0 + square)
+    if agreement != "cosine":
+        scale = np.sqrt(u.shape[-1]) if agreement == "scaled" else 1.0
+        return inner * np.sqrt(square) / (1.0 + square) / scale
     lengths = np.sqrt(np.sum(u * u, axis=-1) * square)
     return np.where(lengths == 0, 0.0, inner / np.where(lengths == 0, 1.0, lengths))

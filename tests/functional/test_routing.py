@@ -482,8 +482,9 @@ def test_arguments_are_left_as_they_were(rng):
     [
         ({"iterations": 0}, "iterations: expected a whole number from 1, got 0"),
         ({"iterations": 2.0}, "iterations: expected a whole number from 1, got 2.0"),
-        ({"agreement": "sine"}, "agreement: expected 'cosine' or 'dot', got 'sine'"),
+        ({"agreement": "sine"}, "agreement: expected 'cosine', 'dot' or 'scaled', got 'sine'"),
         ({"normalize": "both"}, "normalize: expected 'inputs' or 'outputs', got 'both'"),
+        ({"logits": "mean"}, "logits: expected 'example' or 'batch', got 'mean'"),
         ({"block_size": 0}, "block_size: expected a whole number from 1, got 0"),
     ],
 )
