@@ -39,6 +39,14 @@ from capsnp.functional.energy import (
     joint_log_probability,
     log_sum_over_states,
 )
+from capsnp.functional.losses import (
+    cross_entropy,
+    cross_entropy_gradient,
+    margin_loss,
+    margin_loss_gradient,
+    spread_loss,
+    spread_loss_gradient,
+)
 from capsnp.functional.neuron_mixing import (
     NeuronGradient,
     NeuronMixing,
@@ -102,6 +110,8 @@ __all__ = [
     "conv2d_transpose_input_gradient",
     "conv2d_transpose_weight_gradient",
     "conv2d_weight_gradient",
+    "cross_entropy",
+    "cross_entropy_gradient",
     "decoder_gradient",
     "energy",
     "expert_gradient",
@@ -118,6 +128,8 @@ __all__ = [
     "log_sigmoid_derivative",
     "log_sum_over_states",
     "logsumexp",
+    "margin_loss",
+    "margin_loss_gradient",
     "mix",
     "neuron_energy",
     "neuron_free_energy",
@@ -146,6 +158,8 @@ __all__ = [
     "softmax",
     "softmax_vjp",
     "softplus",
+    "spread_loss",
+    "spread_loss_gradient",
     "squash",
     "squash_vjp",
     "unsquash",

@@ -303,15 +303,15 @@ ROUTING_MUTANTS = (
     Mutant(
         "inner product with z where Sabour's is with squash(z)",
         AGREEMENT,
-        "return self._inner(squash(z, axis=1))",
-        "return self._inner(z)",
+        "return self._inner(self._scale * squash(z, axis=1))",
+        "return self._inner(self._scale * z)",
         "route_by_dot_over_inputs",
     ),
     Mutant(
         "squash twice inside the loop",
         AGREEMENT,
-        "return self._inner(squash(z, axis=1))",
-        "return self._inner(squash(squash(z, axis=1), axis=1))",
+        "return self._inner(self._scale * squash(z, axis=1))",
+        "return self._inner(self._scale * squash(squash(z, axis=1), axis=1))",
         "route_by_dot_over_outputs",
     ),
     Mutant(
