@@ -19,6 +19,8 @@ from capsnp.verification.claims import partition
 from capsnp.verification.claims import harmonium
 from capsnp.verification.claims import belief
 from capsnp.verification.claims import chains
+from capsnp.verification.claims import routing_gradients
+from capsnp.verification.claims import losses
 
 __all__ = [
     "activations",
@@ -32,11 +34,13 @@ __all__ = [
     "gibbs",
     "harmonium",
     "likelihood",
+    "losses",
     "neurons",
     "partition",
     "potentials",
     "predictions",
     "routing",
+    "routing_gradients",
     "settled",
     "squashing",
 ]
