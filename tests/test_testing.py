@@ -373,9 +373,54 @@ def test_a_derivative_that_divides_by_the_zero_length_is_caught():
     fails("the gradient is not finite for a finite", check_squash, F.squash, vjp=overflowing)
 
     def off(z, g):
-        return F.squash_vjp(z, g) + 1e-6 * g
+        return (1 + 1e-6) * F.squash_vjp(z, g)
 
     fails(r"^off is not the gradient of ⟨g, squash\(x\)⟩$", check_squash, F.squash, vjp=off)
+
+
+def test_a_wrong_derivative_at_zero_is_caught():
+    def half(z, g):
+        return np.where(np.any(z, axis=-1, keepdims=True), F.squash_vjp(z, g), 0.5 * g)
+
+    fails("^half at zero is not the derivative of squash there$", check_squash, F.squash, vjp=half)
+
+
+def clipped(z):
+    r, direction = polar(z)
+    return np.where(r <= 1, z, direction)
+
+
+def clipped_vjp(z, g):
+    r, u = polar(z)
+    across = g - u * np.sum(u * g, axis=-1, keepdims=True)
+    return np.where(r <= 1, g, across / np.maximum(r, 1))
+
+
+def test_a_squash_that_saturates_is_judged_up_to_there_and_on_both_sides():
+    options = {"law": lambda r: min(r, 1.0), "interval": "[0, 1]", "examples": 15}
+    check_squash(clipped, vjp=clipped_vjp, saturation=1.0, **options)
+    fails("does not make a longer capsule of a longer one", check_squash, clipped, **options)
+    for low, high in ((0.0, 1.0), (1.0, np.inf)):  # wrong inside, wrong outside
+
+        def vjp(z, g, low=low, high=high):
+            r, _ = polar(z)
+            return np.where((r > low) & (r <= high), 0.9, 1.0) * clipped_vjp(z, g)
+
+        fails("^vjp is not the gradient", check_squash, clipped, vjp=vjp, saturation=1.0, **options)
+
+
+def test_a_steeper_law_is_allowed_more_roundings_and_no_more_than_that():
+    def tenth_power(z):
+        r, direction = polar(z)
+        power = np.minimum(r, 1) ** 10 / (1 + np.minimum(r, 1) ** 10)
+        t = np.where(r < 1, power, 1 / (1 + np.maximum(r, 1) ** -10.0))
+        return np.minimum(t, 1 - 1e-14) * direction
+
+    def law(r):
+        return r**10 / (1 + r**10) if r < 1e9 else 1.0
+
+    fails("does not commute|other lengths than its law", check_squash, tenth_power, law=law)
+    check_squash(tenth_power, law=law, condition=10.0, examples=25)
 
 
 def test_automatic_differentiation_of_the_naive_norm_is_caught():
@@ -903,6 +948,8 @@ def test_what_a_function_raises_is_the_cause():
         ({"examples": 0}, "examples: expected a whole number from 1, got 0"),
         ({"factor": 0.0}, "factor: expected a number above 0, got 0.0"),
         ({"backend": "abacus"}, "backend: expected one of numpy, "),
+        ({"condition": 0.5}, "condition: expected a number from 1.0, got 0.5"),
+        ({"saturation": 0.0}, "saturation: expected a number above 0, got 0.0"),
         ({"interval": "(0, 1)"}, r"interval: expected '\[0, 1\)' or '\[0, 1\]', got '\(0, 1\)'"),
     ],
 )

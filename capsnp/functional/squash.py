@@ -9,8 +9,8 @@ import math
 from typing import Any
 
 from capsnp.backend import Array
-from capsnp.errors import DomainError, ShapeError
-from capsnp.functional._checks import expect_axis, expect_same_shape, first_index, floating
+from capsnp.errors import ShapeError
+from capsnp.functional._checks import expect_axis, floating
 from capsnp.functional._polar import (
     Polar,
     firing,
@@ -20,6 +20,7 @@ from capsnp.functional._polar import (
     range_of,
     unit,
 )
+from capsnp.functional._radial import expect_lengths, expect_pair, lengths_of, split
 
 
 def length(z: Array, /, *, axis: int = -1) -> Array:
@@ -52,7 +53,7 @@ def length(z: Array, /, *, axis: int = -1) -> Array:
     """
     xp = floating(z=z)
     axis = expect_axis("axis", axis, "z", z)
-    return xp.squeeze(_length(xp, polar(xp, z, axis)), axis=axis)
+    return xp.squeeze(lengths_of(xp, polar(xp, z, axis)), axis=axis)
 
 
 def length_vjp(z: Array, g: Array, /, *, axis: int = -1) -> Array:
@@ -170,9 +171,9 @@ def squash_vjp(z: Array, g: Array, /, *, axis: int = -1) -> Array:
     >>> squash_vjp(np.asarray([0.0, 1.0]), np.asarray([1.0, 1.0]))
     array([0.5, 0.5])
     """
-    xp, axis = _expect_pair("z", z, g, axis)
+    xp, axis = expect_pair("z", z, g, axis)
     at = polar(xp, z, axis)
-    along, across = _split(xp, unit(xp, z, at), g, axis)
+    along, across = split(xp, unit(xp, z, at), g, axis)
     divisor, factor = _squash_factor(xp, at, longest=1.0)
     return (across + along * (2.0 / (1.0 + at.r * at.r))) / divisor * factor
 
@@ -233,7 +234,7 @@ def unsquash(x: Array, /, *, axis: int = -1, clip: bool = False) -> Array:
         inside = gap >= eps  # 1 − t² of the largest number t below 1, up to ε²/4
     else:
         inside = gap > 0
-        _expect_lengths("x", xp, at, inside, axis, "below 1")
+        expect_lengths("x", xp, at, inside, axis, "below 1")
     root = xp.sqrt(at.scaled * xp.where(inside, gap, xp.ones_like(gap)) / (1.0 + at.r))
     divisor = or_one(xp, xp.where(inside, root, at.scaled))
     longest = math.sqrt(2 / eps - 1)
@@ -278,20 +279,13 @@ def unsquash_vjp(x: Array, g: Array, /, *, axis: int = -1) -> Array:
     >>> unsquash_vjp(np.asarray([0.0, 0.5]), np.asarray([1.0, 1.0]))
     array([2., 2.])
     """
-    xp, axis = _expect_pair("x", x, g, axis)
+    xp, axis = expect_pair("x", x, g, axis)
     at = polar(xp, x, axis)
     gap = one_minus_square(xp, x, at, axis)
-    _expect_lengths("x", xp, at, (gap > 0) & (at.scaled > 0), axis, "above 0 and below 1")
-    along, across = _split(xp, unit(xp, x, at), g, axis)
+    expect_lengths("x", xp, at, (gap > 0) & (at.scaled > 0), axis, "above 0 and below 1")
+    along, across = split(xp, unit(xp, x, at), g, axis)
     rest = gap / (1.0 + at.r)  # 1 − t
     return (across + along / (2.0 * rest)) * xp.sqrt(at.up) / xp.sqrt(at.scaled * rest)
-
-
-def _length(xp: Any, at: Polar) -> Array:
-    """‖z‖, or infinity where that is no finite number; without a warning."""
-    over = at.scaled > range_of(xp, at.scaled.dtype).largest * at.down
-    finite = xp.where(over, xp.zeros_like(at.scaled), at.scaled) / (at.up * at.down)
-    return xp.where(over, xp.full_like(finite, math.inf), finite)
 
 
 def _squash_factor(xp: Any, at: Polar, *, longest: float) -> tuple[Array, Array]:
@@ -301,27 +295,3 @@ def _squash_factor(xp: Any, at: Polar, *, longest: float) -> tuple[Array, Array]
     probability = xp.minimum(firing(at), longest * one)
     divisor = xp.where(is_long, at.scaled, one)
     return divisor, xp.where(is_long, probability * at.down, at.r / (1.0 + at.r * at.r))
-
-
-def _split(xp: Any, u: Array, g: Array, axis: int) -> tuple[Array, Array]:
-    """The parts of g along and across the unit vectors u."""
-    along = u * xp.sum(u * g, axis=axis, keepdims=True)
-    return along, g - along
-
-
-def _expect_pair(name: str, z: Array, g: Array, axis: int) -> tuple[Any, int]:
-    """The namespace and the axis, counted from zero, of a point and its cotangent."""
-    xp = floating(**{name: z}, g=g)
-    expect_same_shape("g", g, name, z)
-    return xp, expect_axis("axis", axis, name, z)
-
-
-def _expect_lengths(name: str, xp: Any, at: Polar, good: Array, axis: int, wanted: str) -> None:
-    """Raise `DomainError` with the first capsule that is not good."""
-    if bool(xp.all(good)):
-        return
-    index = first_index(xp, xp.squeeze(~good, axis=axis))
-    found = float(xp.squeeze(_length(xp, at), axis=axis)[index])
-    if found > 0.0:  # a length just above 1 may have been rounded down
-        found = max(found, 1.0)
-    raise DomainError(f"{name}: expected lengths {wanted}, got length {found} at index {index}")

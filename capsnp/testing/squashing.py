@@ -10,7 +10,8 @@ import hypothesis.strategies as st
 import numpy as np
 
 from capsnp.backend import Backend
-from capsnp.functional._checks import expect_option
+from capsnp.errors import OptionError
+from capsnp.functional._checks import expect_option, expect_range
 from capsnp.testing._subject import Subject, label, lengths, testing
 from capsnp.testing.derivatives import judge_vjp, points_and_directions
 from capsnp.testing.strategies import capsules
@@ -50,6 +51,8 @@ def check_squash(
     *,
     vjp: Callable | None = None,
     law: Callable[[float], float] | None = squashed_length,
+    condition: float = 2.0,
+    saturation: float = math.inf,
     interval: Interval = "[0, 1)",
     shapes: Sequence[tuple[int, ...]] = ((1, 2), (2, 3), (2, 1)),
     backend: str | Backend = "numpy",
@@ -75,8 +78,14 @@ def check_squash(
         ``vjp(z, g)``, the gradient with respect to z of ⟨g, fn(z)⟩; by automatic differentiation,
         for example.
     law : callable or None
-        From a length to the squashed length, as floats, with a relative condition number of at
-        most 2. By default (4); None for any other squashing function.
+        From a length to the squashed length, as floats. By default (4); None for any other
+        squashing function.
+    condition : float
+        The largest relative condition number r f'(r)/f(r) of the law f, from 1. It is 2 for (4);
+        tolerances grow in proportion above that and stay below.
+    saturation : float
+        The length from which on the squashed length is its largest and stays. Only up to there
+        longer capsules have to become longer, and the kink is passed over in the derivative.
     interval : {"[0, 1)", "[0, 1]"}
         Where lengths may lie. Rounding takes the textbook formula to 1, where its inverse (6)
         divides by zero.
@@ -100,11 +109,11 @@ def check_squash(
     Notes
     -----
     A length has 3/4·D + 3 roundings of size ε in the textbook formula (a sum of D squares, its
-    root, the quotient); D + 8 are allowed. Two results of it that ought to be equal may be twice
-    that apart. The way back magnifies a relative error of the squashed length by
-    f(r)/(r f'(r)), which is (1 + r²)/2 for (4): this is measured from fn itself and said in the
-    message, and lengths where it leaves no digit are passed over. The inverse is tried up to the
-    length 1 − 2 (D + 8) ε, where a length that rounding spoils is still below 1.
+    root, the quotient); D + 8 are allowed, times condition/2 above 2. Two results of it that ought
+    to be equal may be twice that apart. The way back magnifies a relative error of the squashed
+    length by f(r)/(r f'(r)), which is (1 + r²)/2 for (4): this is measured from fn itself and said
+    in the message, and lengths where it leaves no digit are passed over. The inverse is tried up to
+    the length 1 − 2 (D + 8) ε, where a length that rounding spoils is still below 1.
 
     Examples
     --------
@@ -124,8 +133,11 @@ def check_squash(
       naive(z) = [[nan, nan]]
     """
     expect_option("interval", interval, ("[0, 1)", "[0, 1]"))
+    expect_range("condition", condition, 1.0)
+    if not saturation > 0:
+        raise OptionError(f"saturation: expected a number above 0, got {saturation!r}")
     with testing(backend, dtype, examples, factor) as subject:
-        trial = _Squashing(subject, fn, label(fn, "fn"), interval)
+        trial = _Squashing(subject, fn, label(fn, "fn"), interval, max(condition / 2.0, 1.0))
         many, shape = st.sampled_from(list(shapes)), tuple(shapes[0])
         ordinary = capsules(many, dtype=dtype, lengths=_ORDINARY)
         subject.hold(trial.zero_to_zero, st.tuples(many))
@@ -135,7 +147,8 @@ def check_squash(
         subject.hold(trial.range, st.tuples(capsules(many, dtype=dtype)))
         times = st.floats(1.0, 2.0**10) | st.just(math.inf)
         subject.hold(trial.never_shorter, st.tuples(capsules(many, dtype=dtype), times))
-        short = capsules(many, dtype=dtype, lengths=(_ORDINARY[0], 2.0), zeros=False)
+        rising = (_ORDINARY[0] * min(saturation, 1.0), min(2.0, 0.49 * saturation))
+        short = capsules(many, dtype=dtype, lengths=rising, zeros=False)
         subject.hold(trial.longer, st.tuples(short, st.sampled_from([1.5, 2.0])))
         turns = st.tuples(ordinary, st.floats(-math.pi, math.pi), st.integers(0, 10))
         subject.hold(trial.rotation, turns)
@@ -144,10 +157,12 @@ def check_squash(
         directions = capsules(many, dtype=dtype, lengths=(1.0, 1.0), zeros=False)
         subject.hold(trial.slope_at_zero, st.tuples(directions))
         if vjp is not None:
-            backward = _Backward(subject, fn, vjp, label(vjp, "vjp"))
+            backward = _Backward(subject, trial, vjp, label(vjp, "vjp"))
             subject.hold(backward.finite, st.tuples(capsules(many, dtype=dtype)), _zero(shape))
-            points = capsules(shape, dtype=dtype, lengths=(2.0**-4, 2.0**4))
-            judge_vjp(subject, fn, vjp, points_and_directions(points), label(vjp, "vjp"))
+            subject.hold(backward.at_zero, st.tuples(directions, st.integers(0, 2**16)))
+            for ends in _smooth(saturation):
+                points = capsules(shape, dtype=dtype, lengths=ends, zeros=False)
+                judge_vjp(subject, fn, vjp, points_and_directions(points), label(vjp, "vjp"))
         if inverse is not None:
             back = _Inverse(subject, trial, inverse, label(inverse, "inverse"))
             near = 1.0 - (shape[-1] + 8) * 2 * subject.eps
@@ -165,6 +180,7 @@ class _Squashing:
     fn: Callable
     name: str
     interval: Interval
+    magnified: float
 
     def __call__(self, z: np.ndarray) -> np.ndarray:
         return self.subject.run(self.fn, z, name=self.name, shape=z.shape)
@@ -176,7 +192,7 @@ class _Squashing:
         return {"longer z": z, f"{self.name}(longer z)": x}
 
     def roundings(self, z: np.ndarray) -> float:
-        return (z.shape[-1] + 8) * self.subject.eps
+        return (z.shape[-1] + 8) * self.magnified * self.subject.eps
 
     def zero_to_zero(self, shape: tuple[int, ...]) -> None:
         z = np.zeros(shape)
@@ -277,22 +293,29 @@ class _Squashing:
                 },
             )
 
-    def slope_at_zero(self, u: np.ndarray) -> None:
+    def quotients_at_zero(
+        self, u: np.ndarray
+    ) -> tuple[tuple[float, float], tuple[np.ndarray, ...]]:
+        """fn(hu)/h for two small h."""
         steps = (2.0**-40, 2.0**-400) if self.subject.dtype == "float64" else (2.0**-20, 2.0**-100)
-        near, nearer = (lengths(self(self.subject.round(u * h))) / h for h in steps)
+        return steps, tuple(self(self.subject.round(u * h)) / h for h in steps)
+
+    def slope_at_zero(self, u: np.ndarray) -> None:
+        steps, quotients = self.quotients_at_zero(u)
+        near, nearer = map(lengths, quotients)
         if not np.all(nearer <= 2 * near + self.subject.tiny):
-            quotients = zip(steps, (near, nearer), strict=True)
+            found = zip(steps, (near, nearer), strict=True)
             raise self.subject.broken(
                 f"{self.name} has no finite derivative at zero",
                 {"z": u},
-                {f"‖{self.name}(hz)‖/h with h = {h:.3g}": q for h, q in quotients},
+                {f"‖{self.name}(hz)‖/h with h = {h:.3g}": q for h, q in found},
             )
 
 
 @dataclass(frozen=True)
 class _Backward:
     subject: Subject
-    fn: Callable
+    squash: _Squashing
     vjp: Callable
     name: str
 
@@ -305,6 +328,26 @@ class _Backward:
                 f"{self.name}: the gradient is not finite {where}",
                 {"z": z, "g": g},
                 {f"{self.name}(z, g)": gradient},
+            )
+
+    def at_zero(self, v: np.ndarray, seed: int) -> None:
+        """⟨vjp(0, g), v⟩ = ⟨g, fn(hv)⟩/h as h goes to 0, for each capsule."""
+        g = np.random.default_rng(seed).integers(-2, 3, v.shape).astype(np.float64)
+        gradient = self.subject.run(self.vjp, 0 * v, g, name=self.name, shape=v.shape)
+        _, quotients = self.squash.quotients_at_zero(v)
+        claimed, near, nearer = (
+            np.sum(part, axis=-1) for part in (gradient * v, *(g * q for q in quotients))
+        )
+        size = lengths(g) * np.maximum(lengths(gradient), lengths(quotients[1]))
+        allowed = np.abs(near - nearer) + 2 * self.squash.roundings(v) * size + self.subject.tiny
+        if not np.all(np.abs(claimed - nearer) <= allowed):
+            raise self.subject.broken(
+                f"{self.name} at zero is not the derivative of {self.squash.name} there",
+                {"v": v, "g": g},
+                {
+                    f"⟨{self.name}(0, g), v⟩": claimed,
+                    f"⟨g, {self.squash.name}(hv)⟩/h": nearer,
+                },
             )
 
 
@@ -365,6 +408,14 @@ class _Inverse:
                 {"x": x},
                 {f"{self.name}(x)": z, f"{self.squash.name}({self.name}(x))": again},
             )
+
+
+def _smooth(saturation: float) -> list[tuple[float, float]]:
+    """Ranges of lengths on which the law is smooth, so far from its kink that steps stay there."""
+    low, high = 2.0**-4, 2.0**4
+    if saturation > 2.0 * high:
+        return [(low, high)]
+    return [(low * saturation, 0.75 * saturation), (1.5 * saturation, high * saturation)]
 
 
 def _units(z: np.ndarray) -> np.ndarray:

@@ -21,6 +21,7 @@ from capsnp.verification.claims import belief
 from capsnp.verification.claims import chains
 from capsnp.verification.claims import routing_gradients
 from capsnp.verification.claims import losses
+from capsnp.verification.claims import squashes
 
 __all__ = [
     "activations",
@@ -42,5 +43,6 @@ __all__ = [
     "routing",
     "routing_gradients",
     "settled",
+    "squashes",
     "squashing",
 ]
