@@ -16,7 +16,7 @@ from capsnp.backend import Array
 from capsnp.blocks import slices
 from capsnp.functional._coupling import flat, planes_at_a_time, sum_over, total
 from capsnp.functional._polar import polar, sum_of_products, unit
-from capsnp.functional.squash import squash
+from capsnp.functional.squash import squash, squash_vjp
 
 _PREDICTIONS = 2**19
 """Numbers of the predictions that are held at a time for their lengths on a host."""
@@ -61,31 +61,54 @@ class Votes:
         P, I, B = self._x.shape
         return share * (flat(xp, self._K).mT @ xp.reshape(self._x, (P * I, B)))
 
+    @property
+    def scaled(self) -> bool:
+        """Whether what is compared has been brought to another size."""
+        return self._x_compared is not self._x
+
     def weigh(self, c: Array) -> Array:
         """Sums (J, D, B) with coefficients (J, I, B)."""
-        xp = self._xp
-        return total(
-            flat(xp, self._K[:, p, ...]).mT @ flat(xp, c[:, None, ...] * self._x[p, ...])
-            for p in self._planes
-        )
+        return self._weigh(self._K, self._x, c)
+
+    def inner(self, target: Array) -> Array:
+        """Inner products (J, I, B) of predictions with targets (J, D, B)."""
+        return self._inner(self._K, self._x, target)
+
+    def target(self, z: Array) -> Array:
+        """What predictions, or their directions, are multiplied by for their agreement with z."""
+        if self._inverse_lengths is None:
+            return self._scale * squash(z, axis=1)
+        return unit(self._xp, z, polar(self._xp, z, axis=1))
 
     def agree(self, z: Array) -> Array:
         """Agreements (J, I, B) with sums (J, D, B)."""
+        found = self._inner(self._K_compared, self._x_compared, self.target(z))
         if self._inverse_lengths is None:
-            return self._inner(self._scale * squash(z, axis=1))
-        xp = self._xp
-        direction = unit(xp, z, polar(xp, z, axis=1))
-        return xp.clip(self._inner(direction) * self._inverse_lengths, min=-1.0, max=1.0)
+            return found
+        return self._xp.clip(found * self._inverse_lengths, min=-1.0, max=1.0)
 
-    def _inner(self, target: Array) -> Array:
-        """Inner products (J, I, B) of the compared predictions with targets (J, D, B)."""
+    def pull(self, weights: Array, z: Array) -> Array:
+        """Gradient (J, D, B) with respect to z of the sum of weights (J, I, B) times `agree`."""
+        xp = self._xp
+        if self._inverse_lengths is None:
+            return squash_vjp(z, self._scale * self.weigh(weights), axis=1)
+        weights = weights * self._inverse_lengths
+        pulled = self._weigh(self._K_compared, self._x_compared, weights)
+        at = polar(xp, z, axis=1)
+        direction = unit(xp, z, at)
+        across = pulled - direction * xp.sum(direction * pulled, axis=1, keepdims=True)
+        return xp.where(at.scaled > 0, unit(xp, across, at), xp.zeros_like(z))
+
+    def _weigh(self, K: Array, x: Array, c: Array) -> Array:
+        xp = self._xp
+        return total(
+            flat(xp, K[:, p, ...]).mT @ flat(xp, c[:, None, ...] * x[p, ...]) for p in self._planes
+        )
+
+    def _inner(self, K: Array, x: Array, target: Array) -> Array:
         xp, target = self._xp, target[:, None, ...]
         return total(
-            sum_over(
-                xp,
-                operator.imul(self._K_compared[:, p, ...] @ target, self._x_compared[p, ...]),
-                axis=1,
-            )
+            sum_over(xp, operator.imul(K[:, p, ...] @ target, x[p, ...]), axis=1)
             for p in self._planes
         )
 
@@ -96,13 +119,19 @@ class Votes:
             squares = _squares(xp, K, x)
             if xp.min(squares) > 2.0**-96 and xp.max(squares) < 2.0**96:
                 return 1.0 / xp.sqrt(squares)
-        # Squared lengths stay below 16·D·P²·size². A size far above 1 leaves the room below 1 to
-        # predictions that are short although x_i and W_ij are not.
-        size = 2.0 ** (50 if x.dtype == xp.float32 else 480)
-        self._K_compared = sized(xp, K, axis=(1, 3)) * size
+        self._K_compared = sized(xp, K, axis=(1, 3)) * compared_size(xp, x)
         self._x_compared = sized(xp, x, axis=0)
         lengths = xp.sqrt(_squares(xp, self._K_compared, self._x_compared))
         return xp.where(lengths > 0, 1.0 / _or_one(xp, lengths), xp.zeros_like(lengths))
+
+
+def compared_size(xp: Any, x: Array) -> float:
+    """What sized weights are multiplied by.
+
+    Squared lengths stay below 16·D·P²·size². A size far above 1 leaves the room below 1 to
+    predictions that are short although x_i and W_ij are not.
+    """
+    return 2.0 ** (50 if x.dtype == xp.float32 else 480)
 
 
 def sized(xp: Any, array: Array, *, axis: int | tuple[int, ...]) -> Array:
@@ -110,13 +139,18 @@ def sized(xp: Any, array: Array, *, axis: int | tuple[int, ...]) -> Array:
 
     Factors are powers of two, so no number is rounded and sums that cancel still do.
     """
+    return array * size_factor(xp, array, axis=axis)
+
+
+def size_factor(xp: Any, array: Array, *, axis: int | tuple[int, ...]) -> Array:
+    """What brings the largest absolute number along some axes, of length one then, to [1, 2)."""
     largest = xp.max(xp.abs(array), axis=axis, keepdims=True)
     limit = 126 if array.dtype == xp.float32 else 1022
     powers = [2.0**-k for k in range(-limit, limit + 1)]
     exponent = xp.clip(xp.floor(xp.log2(_or_one(xp, largest))), min=-limit, max=limit)
     place = xp.reshape(xp.astype(exponent, xp.int32) + limit, (math.prod(largest.shape),))
     table = xp.asarray(powers, dtype=array.dtype, device=device(array))
-    return array * xp.reshape(xp.take(table, place, axis=0), largest.shape)
+    return xp.reshape(xp.take(table, place, axis=0), largest.shape)
 
 
 def _squares(xp: Any, K: Array, x: Array) -> Array:

@@ -4,14 +4,11 @@ Letters: i of I input capsules x_i of dimension P, j of J output capsules of dim
 of B examples, predictions z_{j|i} = W_ij x_i, coefficients c_ij.
 """
 
-import itertools
-from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal, NamedTuple
 
 from array_api_compat import device, is_numpy_namespace
 
 from capsnp.backend import Array
-from capsnp.blocks import map_blocks
 from capsnp.functional._agreement import Votes
 from capsnp.functional._checks import (
     expect_count,
@@ -24,20 +21,16 @@ from capsnp.functional._coupling import (
     HOST_THREADS,
     columns,
     coupling,
-    examples_at_a_time,
     expect_coefficients,
     expect_layer,
     expect_weights,
     join,
-    outputs_at_a_time,
     planes,
-    planes_at_a_time,
 )
-from capsnp.functional._plain_routing import Rule, inner_scale, rule_of, weightings
-from capsnp.functional.activations import softmax
+from capsnp.functional._plain_routing import Rule, rule_of, weightings
+from capsnp.functional._weightings import Block, Normalize, cut, each, joined, weigh_in_blocks
 
 Agreement = Literal["cosine", "dot", "scaled"]
-Normalize = Literal["inputs", "outputs"]
 Logits = Literal["example", "batch"]
 
 _PARTS = 16
@@ -57,6 +50,22 @@ class Routing(NamedTuple):
 
     c: Array
     z: Array
+
+
+class RoutingRecord:
+    """What `route_with_record` went through, for `route_vjp`; nothing to look into.
+
+    Parameters
+    ----------
+    rule : tuple
+        Options of `route`.
+    blocks : tuple of Block
+        Empty where the way back needs nothing, or routes again.
+    """
+
+    def __init__(self, rule: tuple[int, str, str, str], blocks: tuple[Block, ...]) -> None:
+        self.rule = rule
+        self.blocks = blocks
 
 
 def predictions(x: Array, W: Array) -> Array:
@@ -194,24 +203,59 @@ def route(
         return _together(
             xp, x, W, iterations, rule_of(xp, agreement, normalize, logits, W.shape[2])
         )
-    scale = inner_scale(agreement, W.shape[2])
-    groups, examples = _blocks(xp, x, W, normalize, block_size)
-    c_parts, z_parts = [], []
-    for rows in examples:
-        x_PIB = planes(xp, x[rows, ...])
+    blocks = weigh_in_blocks(xp, x, W, iterations, agreement, normalize, block_size, keep=False)
+    return _last(xp, blocks)
 
-        def routed(group: list[slice], x_PIB: Array = x_PIB) -> tuple[Array, Array]:
-            def votes(s: slice) -> Votes:
-                K = columns(xp, W[:, s, ...])
-                return Votes(xp, K, x_PIB, cosine=agreement == "cosine", scale=scale)
 
-            return _route_together(xp, _each(xp, votes, group), iterations, normalize)
+def route_with_record(
+    x: Array,
+    W: Array,
+    *,
+    iterations: int = 3,
+    agreement: Agreement = "cosine",
+    normalize: Normalize = "inputs",
+    logits: Logits = "example",
+) -> tuple[Routing, RoutingRecord]:
+    """`route`, and a record with which `route_vjp` need not route again.
 
-        c_some, z_some = zip(*_each(xp, routed, groups), strict=True)
-        c_parts.append(join(xp, c_some))
-        z_parts.append(join(xp, z_some))
-    c_JIB, z_JDB = _join(xp, c_parts, axis=2), _join(xp, z_parts, axis=2)
-    return Routing(xp.permute_dims(c_JIB, (2, 1, 0)), xp.permute_dims(z_JDB, (2, 0, 1)))
+    Parameters
+    ----------
+    x, W, iterations, agreement, normalize, logits
+        Of `route`.
+
+    Returns
+    -------
+    Routing
+    RoutingRecord
+        Holds the inputs and weights once more, the sums and the coefficients (B, I, J) of every
+        weighting.
+
+    Raises
+    ------
+    OptionError, ShapeError, DtypeError, MixedBackendError
+        As `route`.
+
+    Notes
+    -----
+    Derivation: :doc:`/derivations/routing_gradient`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from capsnp.functional import route_vjp
+    >>> x, W = np.ones((1, 2, 1)), np.ones((2, 3, 4, 1))
+    >>> routing, record = route_with_record(x, W)
+    >>> gradient = route_vjp(x, W, 2.0 * routing.z, record=record)
+    """
+    xp = expect_layer(x, W)
+    expect_rule(iterations, agreement, normalize, logits)
+    rule = (iterations, agreement, normalize, logits)
+    if iterations == 1 or x.shape[0] == 0 or logits == "batch":
+        options: dict[str, Any] = {"agreement": agreement, "logits": logits}
+        found = route(x, W, iterations=iterations, normalize=normalize, **options)
+        return found, RoutingRecord(rule, ())
+    blocks = weigh_in_blocks(xp, x, W, iterations, agreement, normalize, keep=True)
+    return _last(xp, blocks), RoutingRecord(rule, tuple(blocks))
 
 
 def forward(x: Array, W: Array, c: Array) -> Array:
@@ -315,6 +359,19 @@ def expect_rule(iterations: int, agreement: str, normalize: str, logits: str) ->
     expect_option("logits", logits, ("example", "batch"))
 
 
+def _last(xp: Any, blocks: list[Block]) -> Routing:
+    """Of the last weighting."""
+    c_parts, z_parts = (
+        [
+            join(xp, [part for trace in block.traces for part in getattr(trace, letter)[-1]])
+            for block in blocks
+        ]
+        for letter in "cz"
+    )
+    c_JIB, z_JDB = joined(xp, c_parts, axis=2), joined(xp, z_parts, axis=2)
+    return Routing(xp.permute_dims(c_JIB, (2, 1, 0)), xp.permute_dims(z_JDB, (2, 0, 1)))
+
+
 def _together(xp: Any, x: Array, W: Array, iterations: int, rule: Rule) -> Routing:
     """With logits of the batch."""
     c, z = weightings(xp, predictions(x, W), iterations, rule)[-1]
@@ -329,71 +386,10 @@ def _uniform(xp: Any, x: Array, W: Array, normalize: Normalize) -> Routing:
     c = xp.full((B, I, J), share, dtype=x.dtype, device=device(x))
     x_PIB = planes(xp, x)
     many = is_numpy_namespace(xp) and J * I * B >= HOST_THREADS
-    parts = _slices(J, -(-J // _PARTS) if many else J)
-    z = _each(
+    parts = cut(J, -(-J // _PARTS) if many else J)
+    z = each(
         xp,
         lambda s: Votes(xp, columns(xp, W[:, s, ...]), x_PIB, cosine=False).mean(share),
         parts,
     )
     return Routing(c, xp.permute_dims(join(xp, z), (2, 0, 1)))
-
-
-def _route_together(
-    xp: Any, votes: list[Votes], iterations: int, normalize: Normalize
-) -> tuple[Array, Array]:
-    """Coefficients (J, I, B) and sums (J, D, B) of output capsules that are routed together."""
-    n_inputs, n_outputs = votes[0].n_inputs, sum(part.n_outputs for part in votes)
-    share = 1.0 / (n_inputs if normalize == "inputs" else n_outputs)
-    z = _each(xp, lambda part: part.mean(share), votes)
-    logits: list[Array] = [0.0] * len(votes)
-    for _ in range(iterations - 1):
-        logits = _each(xp, lambda b, part, z: b + part.agree(z), logits, votes, z)
-        if normalize == "inputs":
-            c = _each(xp, lambda b: softmax(b, axis=1), logits)
-        else:
-            c = _softmax_over_outputs(xp, logits)
-        z = _each(xp, lambda part, c: part.weigh(c), votes, c)
-    return join(xp, c), join(xp, z)
-
-
-def _softmax_over_outputs(xp: Any, logits: list[Array]) -> list[Array]:
-    """Coefficients (j, I, B) from logits in parts (j, I, B) of all J, some inputs at a time."""
-    J = sum(b.shape[0] for b in logits)
-    _, I, B = logits[0].shape
-    inputs = _slices(I, planes_at_a_time(xp, I, J * B))
-
-    def softmax_of(s: slice) -> Array:
-        return softmax(_join(xp, [b[:, s, :] for b in logits], axis=0), axis=0)
-
-    found = _each(xp, softmax_of, inputs)
-    starts = itertools.accumulate((b.shape[0] for b in logits), initial=0)
-    outputs = itertools.starmap(slice, itertools.pairwise(starts))
-    return _each(xp, lambda s: _join(xp, [c[s, ...] for c in found], axis=1), outputs)
-
-
-def _blocks(
-    xp: Any, x: Array, W: Array, normalize: Normalize, block_size: int | None
-) -> tuple[list[list[slice]], list[slice]]:
-    """Output capsules that are routed together, each group in parts, and blocks of examples."""
-    B = x.shape[0]
-    I, J, D, P = W.shape
-    rows = min(B, examples_at_a_time(xp, I, max(D, P)))
-    part = outputs_at_a_time(xp, rows * I, max(D, P))
-    if normalize == "inputs":
-        return [[s] for s in _slices(J, block_size or part)], _slices(B, B if block_size else rows)
-    return [_slices(J, part)], _slices(B, block_size or rows)
-
-
-def _each(xp: Any, function: Callable[..., Any], *arguments: Iterable[Any]) -> list[Any]:
-    """The function of each, on a host's threads."""
-    blocks = zip(*arguments, strict=True)
-    return map_blocks(lambda block: function(*block), blocks, parallel=is_numpy_namespace(xp))
-
-
-def _slices(n: int, size: int) -> list[slice]:
-    """[0, n) in slices of at most `size`; one empty slice if n is 0."""
-    return [slice(start, min(start + size, n)) for start in range(0, max(n, 1), size)]
-
-
-def _join(xp: Any, parts: Sequence[Array], axis: int) -> Array:
-    return parts[0] if len(parts) == 1 else xp.concat(parts, axis=axis)

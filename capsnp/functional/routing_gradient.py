@@ -4,18 +4,27 @@ Letters: i of I input capsules x_i of dimension P, j of J output capsules of dim
 of B examples, predictions u_ij = W_ij x_i, coefficients c_ij.
 """
 
+import itertools
 from typing import Any, NamedTuple
 
+from array_api_compat import device
+
 from capsnp.backend import Array
+from capsnp.errors import OptionError
 from capsnp.functional._checks import expect_option, expect_shape, floating
-from capsnp.functional._coupling import expect_layer
-from capsnp.functional._plain_routing import (
-    Gradient,
-    predictions_gradient,
-    rule_of,
-    weightings,
+from capsnp.functional._coupling import SharedCoupling, expect_layer, in_order, total
+from capsnp.functional._plain_routing import Gradient, predictions_gradient, rule_of, weightings
+from capsnp.functional._routing_backward import Products, merged, terms_of
+from capsnp.functional._weightings import Block, each, joined
+from capsnp.functional.routing import (
+    Agreement,
+    Logits,
+    Normalize,
+    RoutingRecord,
+    expect_rule,
+    predictions,
+    route_with_record,
 )
-from capsnp.functional.routing import Agreement, Logits, Normalize, expect_rule, predictions
 
 
 class RoutingGradient(NamedTuple):
@@ -43,6 +52,7 @@ def route_vjp(
     normalize: Normalize = "inputs",
     gradient: Gradient = "full",
     logits: Logits = "example",
+    record: RoutingRecord | None = None,
 ) -> RoutingGradient:
     r"""Gradient with respect to x and W of :math:`\langle g, z\rangle`, z the sums of `route`.
 
@@ -74,6 +84,8 @@ def route_vjp(
         "full": through every weighting. "last": through the last weighting and the last agreement,
         whose z before it is a constant. "frozen": the last coefficients are constants, the
         gradient of many public programs. They differ from two weightings on.
+    record : RoutingRecord, optional
+        Of `route_with_record` with the same x, W and options; without it routing is done again.
 
     Returns
     -------
@@ -84,7 +96,7 @@ def route_vjp(
     Raises
     ------
     OptionError
-        If `iterations` is below 1, or an option is unknown.
+        If `iterations` is below 1, an option is unknown or the record is of other options.
     ShapeError, DtypeError, MixedBackendError
         If the arrays do not fit each other.
 
@@ -109,12 +121,30 @@ def route_vjp(
     expect_rule(iterations, agreement, normalize, logits)
     expect_option("gradient", gradient, ("full", "last", "frozen"))
     expect_cotangent(x, W, g)
+    rule = (iterations, agreement, normalize, logits)
+    if record is not None:
+        expect_record(record, rule)
     if x.shape[0] == 0:
         return RoutingGradient(xp.zeros_like(x), xp.zeros_like(W))
-    rule = rule_of(xp, agreement, normalize, logits, W.shape[2])
-    u = predictions(x, W)
-    found = weightings(xp, u, iterations, rule)
-    return _from_predictions(xp, x, W, predictions_gradient(xp, u, g, found, rule, gradient))
+    if iterations == 1:
+        return _uniform(xp, x, W, g, normalize)
+    if logits == "batch":
+        return _together(xp, x, W, g, rule, gradient)
+    if record is None:
+        record = route_with_record(
+            x, W, iterations=iterations, agreement=agreement, normalize=normalize
+        )[1]
+    found = [
+        _of_examples(xp, x, W, g, block, agreement, normalize, gradient) for block in record.blocks
+    ]
+    dx, dW = zip(*found, strict=True)
+    return RoutingGradient(joined(xp, dx, axis=0), total(dW))
+
+
+def expect_record(record: RoutingRecord, rule: tuple[int, str, str, str]) -> None:
+    """Raise `OptionError` unless a record is of this rule."""
+    if record.rule != rule:
+        raise OptionError(f"record: expected one of routing with {rule}, got {record.rule}")
 
 
 def expect_cotangent(x: Array, W: Array, g: Array) -> None:
@@ -126,6 +156,42 @@ def expect_cotangent(x: Array, W: Array, g: Array) -> None:
         axes="(B, J, D)",
         because=f"to match x {tuple(x.shape)} and W {tuple(W.shape)}",
     )
+
+
+def _of_examples(
+    xp: Any, x: Array, W: Array, g: Array, block: Block, agreement: Agreement, *rest: Any
+) -> tuple[Array, Array]:
+    """Gradients of some examples' parts."""
+    g_JDB = in_order(xp, xp.permute_dims(g[block.rows, ...], (1, 2, 0)))
+    sizes = [[part.n_outputs for part in trace.votes] for trace in block.traces]
+    stops = itertools.accumulate((n for group in sizes for n in group), initial=0)
+    parts = (g_JDB[slice(*ends), ...] for ends in itertools.pairwise(stops))
+    dz = [[next(parts) for _ in group] for group in sizes]
+    found = each(xp, lambda trace, dz: terms_of(xp, trace, dz, *rest), block.traces, dz)
+    products = Products(
+        xp,
+        x[block.rows, ...],
+        W,
+        cosine=agreement == "cosine",
+        scaled=any(part.scaled for trace in block.traces for part in trace.votes),
+    )
+    return products.of(merged(xp, found))
+
+
+def _uniform(xp: Any, x: Array, W: Array, g: Array, normalize: Normalize) -> RoutingGradient:
+    """Of one weighting with equal coefficients."""
+    I, J, _, _ = W.shape
+    c = xp.full((I, J), 1.0 / (I if normalize == "inputs" else J), dtype=x.dtype, device=device(x))
+    layer = SharedCoupling(xp, W, c)
+    return RoutingGradient(layer.reverse(g), layer.gradient((x, g)))
+
+
+def _together(xp: Any, x: Array, W: Array, g: Array, rule: tuple, gradient: Gradient) -> Any:
+    """With logits of the batch."""
+    iterations, *names = rule
+    u, between = predictions(x, W), rule_of(xp, *names, W.shape[2])
+    found = weightings(xp, u, iterations, between)
+    return _from_predictions(xp, x, W, predictions_gradient(xp, u, g, found, between, gradient))
 
 
 def _from_predictions(xp: Any, x: Array, W: Array, du: Array) -> RoutingGradient:
