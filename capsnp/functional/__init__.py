@@ -70,7 +70,15 @@ from capsnp.functional.rbm import (
     rbm_hidden_probability,
     rbm_visible_probability,
 )
-from capsnp.functional.routing import Routing, forward, predictions, reverse, route
+from capsnp.functional.routing import (
+    Routing,
+    RoutingRecord,
+    forward,
+    predictions,
+    reverse,
+    route,
+    route_with_record,
+)
 from capsnp.functional.routing_gradient import RoutingGradient, route_vjp
 from capsnp.functional.settling import (
     Settled,
@@ -98,6 +106,7 @@ __all__ = [
     "RBMStatistics",
     "Routing",
     "RoutingGradient",
+    "RoutingRecord",
     "Settled",
     "capsule_evidence",
     "cd_gradient",
@@ -149,6 +158,7 @@ __all__ = [
     "reverse",
     "route",
     "route_vjp",
+    "route_with_record",
     "settle",
     "settling_gradient",
     "settling_objective",

@@ -92,8 +92,9 @@ class Votes:
         xp = self._xp
         if self._inverse_lengths is None:
             return squash_vjp(z, self._scale * self.weigh(weights), axis=1)
-        weights = weights * self._inverse_lengths
-        pulled = self._weigh(self._K_compared, self._x_compared, weights)
+        size = compared_size(xp, z) if self.scaled else 1.0
+        weights = weights * (self._inverse_lengths * size)  # in the range of weights
+        pulled = self._weigh(self._K_compared, self._x_compared, weights) / size
         at = polar(xp, z, axis=1)
         direction = unit(xp, z, at)
         across = pulled - direction * xp.sum(direction * pulled, axis=1, keepdims=True)

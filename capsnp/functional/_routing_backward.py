@@ -5,9 +5,10 @@ coefficient of the pair (i, j) times a vector of j: (j, I, B) and (j, D, B). It 
 block of inputs at a time, (i, J, D, B), and goes into two matrix products.
 """
 
+import itertools
 from typing import Any, NamedTuple
 
-from array_api_compat import is_numpy_namespace
+from array_api_compat import device, is_numpy_namespace
 
 from capsnp.backend import Array
 from capsnp.functional._agreement import compared_size, size_factor
@@ -31,19 +32,19 @@ class Terms(NamedTuple):
 
     Attributes
     ----------
-    c : list
-        Coefficients (J, I, B), or lists of their parts.
-    vectors : list
-        (J, D, B), or lists of their parts.
+    c : list of lists of array
+        Coefficients (j, I, B) of each term, in parts.
+    vectors : list of array
+        (J, D, B).
     """
 
-    c: list[Any]
-    vectors: list[Any]
+    c: list[list[Array]]
+    vectors: list[Array]
 
-    def add(self, c: list[Array], vectors: list[Array]) -> None:
+    def add(self, xp: Any, c: list[Array], vectors: list[Array]) -> None:
         """One term more, in parts."""
         self.c.append(c)
-        self.vectors.append(vectors)
+        self.vectors.append(joined(xp, vectors, axis=0))
 
 
 class Back(NamedTuple):
@@ -60,34 +61,35 @@ def terms_of(
     votes, back = trace.votes, Back(Terms([], []), Terms([], []))
     dlogits: list[Any] = [0.0] * len(votes)
     for c, z in zip(trace.c[::-1], trace.z[-2::-1], strict=True):
-        back.weighed.add(c, dz)
+        back.weighed.add(xp, c, dz)
         if gradient == "frozen":
             return back
         dc = each(xp, lambda part, dz: part.inner(dz), votes, dz)
         dlogits = _add_softmax_gradient(xp, dlogits, c, dc, normalize)
-        back.compared.add(dlogits, each(xp, lambda part, z: part.target(z), votes, z))
+        back.compared.add(xp, dlogits, each(xp, lambda part, z: part.target(z), votes, z))
         if gradient == "last":
             return back
         dz = each(xp, lambda part, db, z: part.pull(db, z), votes, dlogits, z)
     n = votes[0].n_inputs if normalize == "inputs" else sum(part.n_outputs for part in votes)
-    back.weighed.add([xp.full_like(part, 1.0 / n) for part in dlogits], dz)
+    back.weighed.add(xp, [_equal(xp, part, 1.0 / n) for part in c], dz)
     return back
 
 
 def merged(xp: Any, backs: list[Back]) -> Back:
-    """Terms of all output capsules from those of some, in parts."""
+    """Terms of all output capsules from those of some."""
 
-    def whole(terms: list[list[list[Array]]]) -> list[Array]:
-        return [
-            join(xp, [part for some in same for part in some]) for same in zip(*terms, strict=True)
-        ]
+    def whole(terms: tuple[Terms, ...]) -> Terms:
+        c = [list(itertools.chain(*same)) for same in zip(*(some.c for some in terms), strict=True)]
+        vectors = zip(*(some.vectors for some in terms), strict=True)
+        return Terms(c, [joined(xp, same, axis=0) for same in vectors])
 
-    return Back(
-        *(
-            Terms(whole([some.c for some in terms]), whole([some.vectors for some in terms]))
-            for terms in zip(*backs, strict=True)
-        )
-    )
+    return Back(*(whole(terms) for terms in zip(*backs, strict=True)))
+
+
+def _equal(xp: Any, like: Array, number: float) -> Array:
+    """An array of one number, which is held once where the library can."""
+    one = xp.full((1, 1, 1), number, dtype=like.dtype, device=device(like))
+    return xp.broadcast_to(one, like.shape)
 
 
 def _add_softmax_gradient(
@@ -168,32 +170,37 @@ class Products:
         dx, dW = _products(xp, x, W, du)
         x_factor, W_factor = self._x_factor[s, ...], self._W_factor[s, ...]
         W_factor = xp.reshape(xp.broadcast_to(W_factor, (x.shape[0], J, D, 1)), (-1, J * D, 1))
-        x, W = x * x_factor, W * W_factor * compared_size(xp, x)
-        turned = _turned(xp, x, W, _mixed(xp, back.compared, s))
-        dx_turned, dW_turned = _products(xp, x, W, turned)
-        return dx + dx_turned * x_factor, dW + dW_turned * W_factor * compared_size(xp, x)
+        x, W = x * x_factor, W * W_factor
+        pull = _mixed(xp, back.compared, s)
+        dx_turned, dW_turned = _products(
+            xp, x, W, _turned(xp, x, W, pull, size=compared_size(xp, x))
+        )
+        return dx + dx_turned * x_factor, dW + dW_turned * W_factor
 
 
 def _mixed(xp: Any, terms: Terms, s: slice, workspace: Array | None = None) -> Array:
     """Sum (i, J, D, B) of some inputs' terms."""
+    c = [xp.concat([part[:, s, :] for part in parts], axis=0) for parts in terms.c]
     if is_numpy_namespace(xp):  # in one pass, where a sum of products takes two for each term
-        c, vectors = xp.stack([c[:, s, :] for c in terms.c]), xp.stack(terms.vectors)
         out = None if workspace is None else workspace[: s.stop - s.start, ...]
-        return xp.einsum("kjib,kjdb->ijdb", c, vectors, out=out)
+        return xp.einsum("kjib,kjdb->ijdb", xp.stack(c), xp.stack(terms.vectors), out=out)
     return total(
-        xp.permute_dims(c[:, s, :], (1, 0, 2))[:, :, None, :] * vectors[None, ...]
-        for c, vectors in zip(*terms, strict=True)
+        xp.permute_dims(weights, (1, 0, 2))[:, :, None, :] * vectors[None, ...]
+        for weights, vectors in zip(c, terms.vectors, strict=True)
     )
 
 
-def _turned(xp: Any, x: Array, W: Array, pull: Array) -> Array:
-    """Gradient with respect to predictions W x for a pull (i, J, D, B) on their directions."""
-    u = xp.reshape(W @ x, pull.shape)
+def _turned(xp: Any, x: Array, W: Array, pull: Array, *, size: float = 1.0) -> Array:
+    """Gradient with respect to predictions W x for a pull (i, J, D, B) on their directions.
+
+    Their squares are taken of predictions multiplied by `size`.
+    """
+    u = xp.reshape((size * W) @ x, pull.shape)
     square = sum_of_products(xp, u, u, 2)[:, :, None, :]
     inverse = xp.where(square > 0, 1.0 / xp.sqrt(or_one(xp, square)), xp.zeros_like(square))
     direction = u * inverse
     along = sum_of_products(xp, direction, pull, 2)[:, :, None, :]
-    return (pull - direction * along) * inverse
+    return (pull - direction * along) * (size * inverse)
 
 
 def _products(xp: Any, x: Array, W: Array, du: Array) -> tuple[Array, Array]:

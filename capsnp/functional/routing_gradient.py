@@ -188,8 +188,8 @@ def _uniform(xp: Any, x: Array, W: Array, g: Array, normalize: Normalize) -> Rou
 
 def _together(xp: Any, x: Array, W: Array, g: Array, rule: tuple, gradient: Gradient) -> Any:
     """With logits of the batch."""
-    iterations, *names = rule
-    u, between = predictions(x, W), rule_of(xp, *names, W.shape[2])
+    iterations, agreement, normalize, logits = rule
+    u, between = predictions(x, W), rule_of(xp, agreement, normalize, logits, W.shape[2])
     found = weightings(xp, u, iterations, between)
     return _from_predictions(xp, x, W, predictions_gradient(xp, u, g, found, between, gradient))
 

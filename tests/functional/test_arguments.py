@@ -7,6 +7,7 @@ import capsnp.functional
 from capsnp.errors import DtypeError, MixedBackendError, OptionError, ShapeError
 from capsnp.functional import (
     NeuronMixing,
+    RoutingRecord,
     capsule_evidence,
     cd_gradient,
     code_potential,
@@ -57,6 +58,7 @@ from capsnp.functional import (
     reverse,
     route,
     route_vjp,
+    route_with_record,
     settle,
     settling_gradient,
     settling_objective,
@@ -153,6 +155,7 @@ CALLS = {
     reverse: ({"x_out": (2, 5, 2), "W": (3, 5, 2, 4), "c": (2, 3, 5)}, {}),
     route: ({"x": (2, 3, 4), "W": (3, 5, 2, 4)}, {}),
     route_vjp: ({"x": (2, 3, 4), "W": (3, 5, 2, 4), "g": (2, 5, 2)}, {}),
+    route_with_record: ({"x": (2, 3, 4), "W": (3, 5, 2, 4)}, {}),
     settle: (DECODER, {"max_iter": 2}),
     settling_gradient: (DECODER | {"y": (2, 5, 2)}, {}),
     settling_objective: (DECODER | {"y": (2, 5, 2)}, {}),
@@ -201,10 +204,10 @@ def call(function, arrays, **options):
 
 
 def arrays_in(result):
-    """All arrays of a result, also in tuples of tuples; numbers and kinds of units passed over."""
+    """All arrays of a result, also in tuples of tuples; what is no array is passed over."""
     if isinstance(result, tuple):
         return [array for part in result for array in arrays_in(part)]
-    return [] if isinstance(result, int | Units) else [result]
+    return [] if isinstance(result, int | Units | RoutingRecord) else [result]
 
 
 def test_every_public_function_is_here():

@@ -1,5 +1,6 @@
 """The gradient through routing against PyTorch's automatic differentiation, and its properties."""
 
+import tracemalloc
 from itertools import product
 
 import hypothesis.extra.numpy as hnp
@@ -9,16 +10,22 @@ import pytest
 from hypothesis import given
 
 from capsnp.errors import OptionError, ShapeError
-from capsnp.functional import route, route_vjp
+from capsnp.functional import (
+    RoutingRecord,
+    _coupling,
+    _routing_backward,
+    route,
+    route_vjp,
+    route_with_record,
+)
 
-SIZE = (3, 5, 2, 4, 3)  # B, I, P, J, D
 RULES = list(product(("cosine", "dot", "scaled"), ("inputs", "outputs"), ("example", "batch")))
 GRADIENTS = ("full", "last", "frozen")
-X, W, G = (3, 5, 2), (5, 4, 3, 2), (3, 4, 3)
+X, W_SHAPE, G = (3, 5, 2), (5, 4, 3, 2), (3, 4, 3)  # B, I, P, J, D = 3, 5, 2, 4, 3
 
 
 def problem(rng, scale=1.0):
-    return rng.normal(size=X), scale * rng.normal(size=W), rng.normal(size=G)
+    return rng.normal(size=X), scale * rng.normal(size=W_SHAPE), rng.normal(size=G)
 
 
 def torch_sums(torch, x, W, iterations, agreement, normalize, logits, gradient):
@@ -118,6 +125,63 @@ def test_examples_have_their_own_gradients_unless_logits_are_shared(rng):
     np.testing.assert_allclose(route_vjp(x, W, g).W, sum(each), rtol=1e-11, atol=1e-12)
 
 
+# --- blocks and records ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("gradient", GRADIENTS)
+@pytest.mark.parametrize("normalize", ["inputs", "outputs"])
+@pytest.mark.parametrize("agreement", ["cosine", "dot"])
+def test_blocks_change_nothing(rng, monkeypatch, agreement, normalize, gradient):
+    x, W, g = rng.normal(size=(7, 5, 2)), rng.normal(size=W_SHAPE), rng.normal(size=(7, 4, 3))
+    options = {"agreement": agreement, "normalize": normalize, "gradient": gradient}
+    whole = route_vjp(x, W, g, **options)
+    monkeypatch.setattr(_coupling, "_HOST_NUMBERS", 15)
+    monkeypatch.setattr(_coupling, "_HOST_PLANES", 15)
+    monkeypatch.setattr(_coupling, "_HOST_EXAMPLES", 15)
+    monkeypatch.setattr(_coupling, "_MIN_EXAMPLES", 2)
+    monkeypatch.setattr(_routing_backward, "_HOST_NUMBERS", 100)
+    monkeypatch.setattr(_routing_backward, "HOST_THREADS", 1)
+    monkeypatch.setattr(_routing_backward, "_PARTS", 2)
+    for cut, kept in zip(route_vjp(x, W, g, **options), whole, strict=True):
+        np.testing.assert_allclose(cut, kept, rtol=1e-11, atol=1e-12)
+
+
+@pytest.mark.parametrize("iterations", [1, 3])
+@pytest.mark.parametrize("logits", ["example", "batch"])
+def test_a_record_changes_nothing(rng, iterations, logits):
+    x, W, g = problem(rng)
+    options = {"agreement": "dot", "iterations": iterations, "logits": logits}
+    found, record = route_with_record(x, W, **options)
+    for ours, theirs in zip(found, route(x, W, **options), strict=True):
+        np.testing.assert_array_equal(ours, theirs)
+    plain = route_vjp(x, W, g, **options)
+    for _ in range(2):  # it can be used again
+        for ours, theirs in zip(route_vjp(x, W, g, record=record, **options), plain, strict=True):
+            np.testing.assert_array_equal(ours, theirs)
+
+
+def test_a_record_is_what_the_gradient_is_taken_from(rng):
+    x, W, g = problem(rng)
+    record = route_with_record(x, W)[1]
+    other = route_with_record(rng.normal(size=X), W)[1]
+    found, expected = (route_vjp(x, W, g, record=kept).x for kept in (other, record))
+    assert np.max(np.abs(found - expected)) > 1e-3
+
+
+def test_predictions_are_never_held(rng, monkeypatch):
+    monkeypatch.setenv("CAPSNP_NUM_THREADS", "1")  # each thread holds a block
+    x, W, g = (rng.normal(size=size) for size in ((64, 64, 2), (64, 16, 64, 2), (64, 16, 64)))
+    route_vjp(x[:1], W, g[:1])  # what is made once for all calls
+    tracemalloc.start()
+    route_vjp(x, W, g, agreement="dot")
+    held = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert held < 0.6 * 8 * 64 * 64 * 16 * 64
+
+
+# --- properties -----------------------------------------------------------------------------------
+
+
 @given(hnp.arrays("float64", G, elements=st.floats(-4, 4)), st.sampled_from(["inputs", "outputs"]))
 def test_cosine_routing_is_of_degree_one(g, normalize):
     """Coefficients do not see sizes, so ⟨∂x, x⟩ = ⟨∂W, W⟩ = ⟨g, z⟩ by Euler's theorem."""
@@ -163,6 +227,26 @@ def test_zero_capsules_have_finite_gradients(rng, agreement, logits, zero):
         assert np.all(np.isfinite(array))
 
 
+@pytest.mark.parametrize(
+    ("dtype", "x_scale", "W_scale"),
+    [
+        ("float32", 2.0**-60, 2.0**-40),
+        ("float32", 2.0**100, 2.0**-90),
+        ("float32", 2.0**-80, 2.0**90),
+        ("float64", 2.0**-480, 2.0**-500),
+    ],
+)
+def test_gradients_of_cosines_do_not_see_the_size_of_vectors(rng, dtype, x_scale, W_scale):
+    """z is of degree one in x and in W, and so their gradients of degree one in each other."""
+    x, W, g = (a.astype(dtype) for a in problem(rng))
+    x[:, 1], W[-1, 0] = 0.0, 0.0
+    found = route_vjp((x * x_scale).astype(dtype), (W * W_scale).astype(dtype), g)
+    expected = route_vjp(x, W, g)
+    tolerance = 1e-5 if dtype == "float32" else 1e-12
+    np.testing.assert_allclose(found.x / W_scale, expected.x, rtol=tolerance, atol=tolerance)
+    np.testing.assert_allclose(found.W / x_scale, expected.W, rtol=tolerance, atol=tolerance)
+
+
 @pytest.mark.parametrize("normalize", ["inputs", "outputs"])
 def test_large_logits_have_finite_gradients(rng, normalize):
     x, W, g = problem(rng, scale=1e4)
@@ -183,18 +267,23 @@ def test_an_empty_batch_has_a_zero_gradient(from_host, to_host, logits):
     [
         ({"gradient": "first"}, "gradient: expected 'full', 'last' or 'frozen', got 'first'"),
         ({"iterations": 0}, "iterations: expected a whole number from 1, got 0"),
+        (
+            {"record": RoutingRecord((2, "dot", "inputs", "example"), ())},
+            "record: expected one of routing with (3, 'cosine', 'inputs', 'example'), "
+            "got (2, 'dot', 'inputs', 'example')",
+        ),
         ({"logits": "mean"}, "logits: expected 'example' or 'batch', got 'mean'"),
     ],
 )
 def test_options_outside_their_list_are_refused(options, message):
     with pytest.raises(OptionError) as caught:
-        route_vjp(np.zeros(X), np.zeros(W), np.zeros(G), **options)
+        route_vjp(np.zeros(X), np.zeros(W_SHAPE), np.zeros(G), **options)
     assert str(caught.value) == message
 
 
 def test_a_cotangent_that_does_not_fit_is_refused():
     with pytest.raises(ShapeError) as caught:
-        route_vjp(np.zeros(X), np.zeros(W), np.zeros((3, 4, 2)))
+        route_vjp(np.zeros(X), np.zeros(W_SHAPE), np.zeros((3, 4, 2)))
     assert str(caught.value) == (
         "g: expected shape (B, J, D) with D = 3 to match x (3, 5, 2) and W (5, 4, 3, 2), "
         "got (3, 4, 2)"

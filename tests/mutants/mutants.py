@@ -36,6 +36,10 @@ LOWERING = "functional/lowering.py"
 POLAR = "functional/_polar.py"
 RBM = "functional/rbm.py"
 ROUTING = "functional/routing.py"
+WEIGHTINGS = "functional/_weightings.py"
+PLAIN_ROUTING = "functional/_plain_routing.py"
+ROUTING_BACKWARD = "functional/_routing_backward.py"
+LOSSES = "functional/losses.py"
 SETTLING = "functional/settling.py"
 SQUASH = "functional/squash.py"
 WINNERS = "functional/winners.py"
@@ -231,64 +235,64 @@ SQUASH_MUTANTS = (
 ROUTING_MUTANTS = (
     Mutant(
         "softmax over outputs where inputs are asked for",
-        ROUTING,
-        "c = _each(xp, lambda b: softmax(b, axis=1), logits)",
-        "c = _each(xp, lambda b: softmax(b, axis=0), logits)",
+        WEIGHTINGS,
+        "c = each(xp, lambda b: softmax(b, axis=1), logits)",
+        "c = each(xp, lambda b: softmax(b, axis=0), logits)",
         "coefficients_sum_over_inputs",
     ),
     Mutant(
         "softmax over inputs where outputs are asked for",
-        ROUTING,
-        "return softmax(_join(xp, [b[:, s, :] for b in logits], axis=0), axis=0)",
-        "return softmax(_join(xp, [b[:, s, :] for b in logits], axis=0), axis=1)",
+        WEIGHTINGS,
+        "return softmax(joined(xp, [b[:, s, :] for b in logits], axis=0), axis=0)",
+        "return softmax(joined(xp, [b[:, s, :] for b in logits], axis=0), axis=1)",
         "coefficients_sum_over_outputs",
     ),
     Mutant(
         "softmax over the batch",
-        ROUTING,
-        "c = _each(xp, lambda b: softmax(b, axis=1), logits)",
-        "c = _each(xp, lambda b: softmax(b, axis=2), logits)",
+        WEIGHTINGS,
+        "c = each(xp, lambda b: softmax(b, axis=1), logits)",
+        "c = each(xp, lambda b: softmax(b, axis=2), logits)",
         "coefficients_sum_over_inputs",
     ),
     Mutant(
         "logits shared by the batch",
-        ROUTING,
-        "logits = _each(xp, lambda b, part, z: b + part.agree(z), logits, votes, z)",
-        "logits = _each(xp, lambda b, part, z: b + xp.mean(part.agree(z), axis=2, keepdims=True)"
+        WEIGHTINGS,
+        "logits = each(xp, lambda b, part, z: b + part.agree(z), logits, votes, z)",
+        "logits = each(xp, lambda b, part, z: b + xp.mean(part.agree(z), axis=2, keepdims=True)"
         " + 0.0 * part.agree(z), logits, votes, z)",
         "routing_of_each_example_alone",
     ),
     Mutant(
         "logits replaced, not added up",
-        ROUTING,
-        "logits = _each(xp, lambda b, part, z: b + part.agree(z), logits, votes, z)",
-        "logits = _each(xp, lambda b, part, z: part.agree(z), logits, votes, z)",
+        WEIGHTINGS,
+        "logits = each(xp, lambda b, part, z: b + part.agree(z), logits, votes, z)",
+        "logits = each(xp, lambda b, part, z: part.agree(z), logits, votes, z)",
         "route_by_cosine_over_inputs",
     ),
     Mutant(
         "disagreement in place of agreement",
-        ROUTING,
-        "logits = _each(xp, lambda b, part, z: b + part.agree(z), logits, votes, z)",
-        "logits = _each(xp, lambda b, part, z: b - part.agree(z), logits, votes, z)",
+        WEIGHTINGS,
+        "logits = each(xp, lambda b, part, z: b + part.agree(z), logits, votes, z)",
+        "logits = each(xp, lambda b, part, z: b - part.agree(z), logits, votes, z)",
         "route_by_cosine_over_outputs",
     ),
     Mutant(
         "one iteration too many",
-        ROUTING,
+        WEIGHTINGS,
         "for _ in range(iterations - 1):",
         "for _ in range(iterations):",
         "route_by_dot_over_inputs",
     ),
     Mutant(
         "the sum not weighed anew by the last coefficients",
-        ROUTING,
-        "z = _each(xp, lambda part, c: part.weigh(c), votes, c)",
+        WEIGHTINGS,
+        "z = each(xp, lambda part, c: part.weigh(c), votes, c)",
         "z = z",
         "route_by_dot_over_outputs",
     ),
     Mutant(
         "first coefficients 1/J where they are 1/I",
-        ROUTING,
+        WEIGHTINGS,
         'share = 1.0 / (n_inputs if normalize == "inputs" else n_outputs)',
         'share = 1.0 / (n_outputs if normalize == "inputs" else n_inputs)',
         "route_by_dot_over_inputs",
@@ -303,29 +307,29 @@ ROUTING_MUTANTS = (
     Mutant(
         "inner product with z where Sabour's is with squash(z)",
         AGREEMENT,
-        "return self._inner(self._scale * squash(z, axis=1))",
-        "return self._inner(self._scale * z)",
+        "return self._scale * squash(z, axis=1)",
+        "return self._scale * z",
         "route_by_dot_over_inputs",
     ),
     Mutant(
         "squash twice inside the loop",
         AGREEMENT,
-        "return self._inner(self._scale * squash(z, axis=1))",
-        "return self._inner(self._scale * squash(squash(z, axis=1), axis=1))",
+        "return self._scale * squash(z, axis=1)",
+        "return self._scale * squash(squash(z, axis=1), axis=1)",
         "route_by_dot_over_outputs",
     ),
     Mutant(
         "cosine not divided by the length of z",
         AGREEMENT,
-        "direction = unit(xp, z, polar(xp, z, axis=1))",
-        "direction = z",
+        "return unit(self._xp, z, polar(self._xp, z, axis=1))",
+        "return z",
         "route_by_cosine_over_inputs",
     ),
     Mutant(
         "cosine not divided by the length of the prediction",
         AGREEMENT,
-        "return xp.clip(self._inner(direction) * self._inverse_lengths, min=-1.0, max=1.0)",
-        "return xp.clip(self._inner(direction), min=-1.0, max=1.0)",
+        "return self._xp.clip(found * self._inverse_lengths, min=-1.0, max=1.0)",
+        "return self._xp.clip(found, min=-1.0, max=1.0)",
         "route_by_cosine_over_outputs",
     ),
     Mutant(
