@@ -22,7 +22,7 @@ OPTIONS = {
     "self-attention": {},
     "inverted-dot-product": {"iterations": 3},
 }
-RULES = [rule for name, rule in ROUTINGS.items() if name in OPTIONS]
+RULES = list(ROUTINGS.values())
 
 
 def by_name(value):
@@ -55,7 +55,7 @@ def torch_route(torch, name, x, W, options, learned):
         return torch.einsum("bij,bijd->bjd", c, u)
     if name == "em":
         return torch_em(torch, x, u, options, learned)
-    b = torch.zeros((B, I, J), dtype=u.dtype)
+    b, z = torch.zeros((B, I, J), dtype=u.dtype), None
     for t in range(r):
         if t > 0:
             b = torch_logits(torch, name, u, z, b, options, learned)

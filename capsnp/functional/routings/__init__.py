@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from capsnp.backend import Array
+from capsnp.functional.routing import route
+from capsnp.functional.routing_gradient import route_vjp
 from capsnp.functional.routings._votes import predictions_vjp
 from capsnp.functional.routings.attention import self_attention_route, self_attention_route_vjp
 from capsnp.functional.routings.em import em_route, em_route_vjp
@@ -78,6 +80,10 @@ class RoutingRule:
     gradient_options: tuple[str, ...] = ()
 
 
+def _route_vjp(x: Array, W: Array, g: Array, **options: Any) -> dict[str, Array]:
+    return route_vjp(x, W, g, **options)._asdict()
+
+
 def _nothing(I: int, J: int, D: int) -> dict[str, Parameter]:  # noqa: ARG001
     return {}
 
@@ -95,6 +101,14 @@ def _normalisation(I: int, J: int, D: int) -> dict[str, Parameter]:  # noqa: ARG
 
 
 _RULES = (
+    RoutingRule(
+        "dynamic",
+        route,
+        _route_vjp,
+        _nothing,
+        ("iterations", "agreement", "normalize", "logits"),
+        ("gradient",),
+    ),
     RoutingRule("leaky", leaky_route, leaky_route_vjp, _nothing, ("iterations", "squash")),
     RoutingRule("kmeans", kmeans_route, kmeans_route_vjp, _nothing, ("iterations", "temperature")),
     RoutingRule(

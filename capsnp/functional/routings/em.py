@@ -104,13 +104,14 @@ def em_route(
     Examples
     --------
     >>> import numpy as np
-    >>> x = np.asarray([[[0.9], [0.9], [0.9]]])
-    >>> W = np.asarray([[1.0, 1.0], [1.0, -0.5], [-1.0, 0.0]])[..., None, None]
-    >>> c, z = em_route(x, W)
-    >>> c[0].round(2)
-    array([[0.97, 0.03],
-           [1.  , 0.  ],
-           [0.  , 1.  ]])
+    >>> x = np.full((1, 4, 1), 0.9)
+    >>> W = np.asarray([[1.0, 1.0], [1.1, -0.5], [0.9, 0.2], [-1.0, 0.2]])[..., None, None]
+    >>> c, z = em_route(x, W, iterations=4, inverse_temperature=1.0)
+    >>> c[0].T.round(2)
+    array([[1.  , 1.  , 0.51, 0.  ],
+           [0.  , 0.  , 0.49, 1.  ]])
+    >>> (length(z) ** 2 / (1 + length(z) ** 2)).round(2)
+    array([[0.74, 0.66]])
     """
     xp = _expect(x, W, beta_u, beta_a)
     steps = _Steps(iterations, inverse_temperature, prior_votes, prior_variance)
