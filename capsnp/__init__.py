@@ -5,6 +5,7 @@ from capsnp.backend import Backend, get_backend
 from capsnp.functional import *  # noqa: F403
 from capsnp.models import (
     RBM,
+    CapsNet,
     CapsuleDecoder,
     CapsuleGenerator,
     CapsuleLayer,
@@ -21,6 +22,7 @@ __version__ = "0.1.0"
 __all__ = [
     "RBM",
     "Backend",
+    "CapsNet",
     "CapsuleDecoder",
     "CapsuleGenerator",
     "CapsuleLayer",

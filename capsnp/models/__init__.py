@@ -2,6 +2,7 @@
 
 from capsnp.models._deep_belief_bound import BeliefBound
 from capsnp.models.autoencoder import ConvAutoencoder
+from capsnp.models.capsnet import CapsNet
 from capsnp.models.capsule_decoder import CapsuleDecoder
 from capsnp.models.capsule_layer import CapsuleLayer
 from capsnp.models.capsule_stack import CapsuleStack
@@ -16,6 +17,7 @@ __all__ = [
     "PAPER",
     "RBM",
     "BeliefBound",
+    "CapsNet",
     "CapsuleDecoder",
     "CapsuleGenerator",
     "CapsuleLayer",

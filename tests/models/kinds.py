@@ -7,6 +7,7 @@ from sklearn.base import BaseEstimator
 
 from capsnp import (
     RBM,
+    CapsNet,
     CapsuleDecoder,
     CapsuleGenerator,
     CapsuleLayer,
@@ -64,6 +65,13 @@ KINDS = {
         rows(12, 12, 1),
         "experts__capsule_dim",
         (4, 2),
+    ),
+    "CapsNet": Kind(
+        CapsNet(4, 2, 3, 4, 3, decoder_hidden=(5, 6), augment=1, n_iter=1, batch_size=8),
+        rows(12, 12, 1),
+        "filters",
+        (4, 2),
+        np.arange(N) % 3,
     ),
     "MixtureModel": Kind(MIXTURE, rows(5), "n_components", (2, 1)),
     "RBM": Kind(RBM(3, n_iter=2, batch_size=8), rows(5).round(), "n_components", (3, 2)),

@@ -7,7 +7,7 @@ methods as it would CuPy's.
 import numpy as np
 import pytest
 
-from capsnp.models import CapsuleDecoder, ConvAutoencoder, ExpertCapsules
+from capsnp.models import CapsNet, CapsuleDecoder, ConvAutoencoder, ExpertCapsules
 
 READS = ("__bool__", "__float__", "__int__", "__index__", "__complex__", "__array__", "__iter__")
 STRICT = "array-api-strict"
@@ -72,3 +72,9 @@ def test_a_step_of_the_decoder(reads, iterations):
 def test_a_step_of_the_autoencoder(reads):
     model = ConvAutoencoder(8, 3, 4, batch_size=8, backend=STRICT)
     expect_no_reads(model.training(IMAGES), reads, n_steps=2)
+
+
+@pytest.mark.parametrize("options", [{}, {"logits": "batch", "loss": "spread"}], ids=str)
+def test_a_step_of_the_capsule_network(reads, options):
+    model = CapsNet(4, 2, 3, 4, 3, batch_size=8, decoder_hidden=(4, 5), backend=STRICT, **options)
+    expect_no_reads(model.training(IMAGES, np.arange(20) % 3), reads, n_steps=2)

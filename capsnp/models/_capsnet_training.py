@@ -1,0 +1,136 @@
+"""Training of `CapsNet`, driven by `capsnp.training.train`."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from capsnp.backend import Array
+from capsnp.models._base import Rows
+from capsnp.models._capsnet_network import Loss
+from capsnp.training.loop import Gradient, Training, batch_indices
+from capsnp.training.optimisers import Adam
+
+if TYPE_CHECKING:
+    from capsnp.models.capsnet import CapsNet
+
+WEIGHTS, SHIFT = 30, 31
+"""What random numbers are for: the second part of their generator's seed."""
+
+
+class CapsNetTraining(Training):
+    """Training of `CapsNet`: Adam on its loss.
+
+    Parameters
+    ----------
+    model : CapsNet
+    images : rows, shape (N, H, W, C)
+        In [0, 1].
+    targets : numpy.ndarray of int, shape (N,)
+        The class of each by its number.
+    """
+
+    name = "capsnet"
+
+    def __init__(self, model: "CapsNet", images: Rows, targets: np.ndarray):
+        n = images.shape[0]
+        self.model, self.images, self.targets = model, images, targets
+        self.per_epoch = max(1, n // model.batch_size)
+        self.n_steps = model.n_iter * self.per_epoch
+        self._optimiser = Adam()
+        self._network = model._network()
+        self._health: dict[str, Array] = {}
+
+    def gradient(self) -> Gradient:
+        model, n = self.model, self.targets.shape[0]
+        rows = batch_indices(
+            self.step,
+            n=n,
+            batch_size=model.batch_size,
+            seed=model.random_state,
+        )
+        rows = np.sort(rows)
+        return self._gradient(self.images[rows], self.targets[rows])
+
+    def learn(self, images: np.ndarray, targets: np.ndarray) -> None:
+        """One step on a batch at the first learning rate."""
+        self._update(self._gradient(images, targets), self.model.learning_rate)
+
+    def _gradient(self, images: np.ndarray, targets: np.ndarray) -> Gradient:
+        model, n = self.model, images.shape[0]
+        products = self._network.products(model.weights_)
+        one_hot = np.eye(model.classes_.size)[targets]
+        images = shifted(images, model.augment, [model.random_state, SHIFT, self.step])
+
+        def part(rows: slice) -> Loss:
+            return self._network.loss_and_gradient(
+                model._array(images[rows]), model._array(one_hot[rows]), products
+            )
+
+        parts = model._map(part, n)
+        self._health = {
+            "loss": sum(part.classes for part in parts) / n,
+            "squared_error": sum(part.squared_error for part in parts) / n,
+            "accuracy": sum(part.correct for part in parts) / n,
+        }
+        return {name: sum(part.gradient[name] for part in parts) / n for name in model.weights_}
+
+    def apply(self, gradient: Gradient) -> None:
+        model = self.model
+        self._update(gradient, model.learning_rate * model.decay ** (self.step / self.per_epoch))
+
+    def _update(self, gradient: Gradient, rate: float) -> None:
+        self.model.weights_ = self._optimiser.update(self.model.weights_, gradient, rate)
+        self.step += 1
+
+    def parameters(self) -> dict[str, Array]:
+        return self.model.weights_
+
+    def health(self) -> dict[str, float]:
+        return {name: float(value) for name, value in self._health.items()}
+
+    def state(self) -> dict[str, np.ndarray]:
+        host = self.model._backend.to_host
+        moments = {f"adam.{name}": host(value) for name, value in self._optimiser.moments.items()}
+        return self.model.state() | moments | {"step": np.asarray(self.step)}
+
+    def restore(self, state: Mapping[str, np.ndarray]) -> None:
+        model = self.model
+        model.restore(state)
+        self.step = int(state["step"])
+        self._optimiser = Adam(count=self.step)
+        self._optimiser.moments = {
+            name.removeprefix("adam."): model._array(value)
+            for name, value in state.items()
+            if name.startswith("adam.")
+        }
+
+
+def shifted(images: np.ndarray, most: int, seed: list[int]) -> np.ndarray:
+    """Each image moved by up to `most` pixels each way, zeros coming in: a function of the seed.
+
+    Parameters
+    ----------
+    images : numpy.ndarray, shape (N, H, W, C)
+    most : int
+    seed : list of int
+
+    Returns
+    -------
+    numpy.ndarray, shape of images
+
+    Examples
+    --------
+    >>> moved = shifted(np.ones((1, 4, 4, 1)), 1, [0])
+    >>> moved.shape, moved.sum() in (9, 12, 16)
+    ((1, 4, 4, 1), True)
+    """
+    if most == 0:
+        return images
+    height, width = images.shape[1:3]
+    corners = np.random.default_rng(seed).integers(2 * most + 1, size=(len(images), 2))
+    wide = np.pad(images, ((0, 0), (most, most), (most, most), (0, 0)))
+    moved = [
+        image[y : y + height, x : x + width] for image, (y, x) in zip(wide, corners, strict=True)
+    ]
+    return np.stack(moved)
