@@ -10,11 +10,14 @@ one set to zero.
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple
 
+from array_api_compat import is_numpy_namespace
+
 from capsnp.backend import Array, namespace
+from capsnp.blocks import map_blocks, slices
 from capsnp.functional.activations import relu
 from capsnp.functional.convolution import conv2d_bias_gradient
 from capsnp.functional.lowering import Lowering, Size, lowering
@@ -22,6 +25,9 @@ from capsnp.models._capsnet_decoder import decoded, decoder_gradient, decoder_sh
 from capsnp.models._convolutional import STRIDE, code_grid
 
 Layout = Literal["channels", "pixels"]
+TOGETHER = 32
+"""Output channels of the second convolution whose gradient is formed at a time."""
+
 ROUTING = "routing."
 """Before the names of the routing's own parameters among the weights."""
 
@@ -56,6 +62,18 @@ class Loss(NamedTuple):
     squared_error: Array
     correct: Array
     gradient: dict[str, Array]
+
+
+class Part(NamedTuple):
+    """The loss of a block of examples, and the factors of what its gradient lacks.
+
+    The second convolution's gradient by frequency is larger than all else, so it is formed once for
+    all blocks.
+    """
+
+    loss: Loss
+    patches: Array
+    maps: Array
 
 
 class Shapes(NamedTuple):
@@ -182,6 +200,42 @@ class Network:
         return decoded(_masked(v, mask), products)[-1]
 
     def loss_and_gradient(
+        self, images: Array, targets: Array, *arguments: Any, **more: Any
+    ) -> Loss:
+        """`part` of all examples, whole."""
+        return self.joined([self.part(images, targets, *arguments, **more)])
+
+    def joined(self, parts: Sequence[Part]) -> Loss:
+        """The sum of parts, with the second convolution's gradient."""
+        losses = [part.loss for part in parts]
+        gradient = {
+            name: sum(loss.gradient[name] for loss in losses) for name in losses[0].gradient
+        }
+        gradient["filters2"] = self._second_gradient(
+            *(_joined(arrays) for arrays in zip(*(part[1:] for part in parts), strict=True))
+        )
+        return Loss(
+            sum(loss.classes for loss in losses),
+            sum(loss.squared_error for loss in losses),
+            sum(loss.correct for loss in losses),
+            gradient,
+        )
+
+    def _second_gradient(self, patches: Array, maps: Array) -> Array:
+        """Of the second convolution's filters; on a host some output channels at a time.
+
+        Then a thread's products by frequency stay small: 148 * 1024 numbers for each channel.
+        """
+        xp = namespace(maps=maps)
+        on_host, channels = is_numpy_namespace(xp), maps.shape[-1]
+        found = map_blocks(
+            lambda some: self.second.to_weight(patches.mT @ maps[..., some]),
+            slices(channels, TOGETHER if on_host else channels),
+            parallel=on_host,
+        )
+        return _joined(found, axis=3)
+
+    def part(
         self,
         images: Array,
         targets: Array,
@@ -189,7 +243,7 @@ class Network:
         *,
         mask: Array | None = None,
         originals: Array | None = None,
-    ) -> Loss:
+    ) -> Part:
         r"""Loss of the classes and the rebuilt image, and its gradient by hand.
 
         .. math:: L = \sum_b \Big[ \ell(\|v_{b1}\|, …, \|v_{bJ}\|; t_b)
@@ -208,7 +262,7 @@ class Network:
 
         Returns
         -------
-        Loss
+        Part
             Right is an example whose longest capsule is a target.
 
         Notes
@@ -242,13 +296,13 @@ class Network:
         gradient |= {
             "filters1": first.to_weight(x1.mT @ first.from_codes(g_a)),
             "bias1": conv2d_bias_gradient(g_a),
-            "filters2": second.to_weight(x2.mT @ h2),
             "bias2": conv2d_bias_gradient(g_maps),
             "W": routed.pop("W"),
         }
         gradient |= {f"{ROUTING}{name}": value for name, value in routed.items()}
         classes = xp.sum(self.criterion.loss(lengths, targets))
-        return Loss(classes, squared_error, _right(xp, lengths, targets), gradient)
+        loss = Loss(classes, squared_error, _right(xp, lengths, targets), gradient)
+        return Part(loss, x2, h2)
 
     def _rebuilding(
         self, v: Array, mask: Array, originals: Array, products: Mapping[str, Array]
@@ -286,6 +340,11 @@ def _own(products: Mapping[str, Array]) -> dict[str, Array]:
         for name, value in products.items()
         if name.startswith(ROUTING)
     }
+
+
+def _joined(arrays: Sequence[Array], axis: int = -2) -> Array:
+    """In one array along an axis, by default that of a convolution's places."""
+    return arrays[0] if len(arrays) == 1 else namespace(first=arrays[0]).concat(arrays, axis=axis)
 
 
 def _masked(v: Array, mask: Array) -> Array:

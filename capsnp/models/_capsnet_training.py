@@ -7,7 +7,7 @@ import numpy as np
 
 from capsnp.backend import Array
 from capsnp.models._base import Rows
-from capsnp.models._capsnet_network import Loss
+from capsnp.models._capsnet_network import Part
 from capsnp.training.loop import Gradient, Training, batch_indices
 from capsnp.training.optimisers import Adam
 
@@ -62,18 +62,17 @@ class CapsNetTraining(Training):
         one_hot = np.eye(model.classes_.size)[targets]
         images = shifted(images, model.augment, [model.random_state, SHIFT, self.step])
 
-        def part(rows: slice) -> Loss:
-            return self._network.loss_and_gradient(
-                model._array(images[rows]), model._array(one_hot[rows]), products
-            )
+        def part(rows: slice) -> Part:
+            block = model._array(images[rows])
+            return self._network.part(block, model._array(one_hot[rows]), products)
 
-        parts = model._map(part, n)
+        loss = self._network.joined(model._map(part, n))
         self._health = {
-            "loss": sum(part.classes for part in parts) / n,
-            "squared_error": sum(part.squared_error for part in parts) / n,
-            "accuracy": sum(part.correct for part in parts) / n,
+            "loss": loss.classes / n,
+            "squared_error": loss.squared_error / n,
+            "accuracy": loss.correct / n,
         }
-        return {name: sum(part.gradient[name] for part in parts) / n for name in model.weights_}
+        return {name: loss.gradient[name] / n for name in model.weights_}
 
     def apply(self, gradient: Gradient) -> None:
         model = self.model
