@@ -49,10 +49,14 @@ class Criterion(NamedTuple):
 
 
 class Router(NamedTuple):
-    """``route(x, W, **parameters)`` to z (B, J, D), and ``vjp(x, W, g, **parameters)`` by name."""
+    """``route(x, W, **own)`` to z (B, J, D) and a record, ``back(x, W, g, record, **own)``.
 
-    route: Callable[..., Array]
-    vjp: Callable[..., Mapping[str, Array]]
+    The gradient that goes back is a mapping by "x", "W" and the names of the routing's own
+    parameters.
+    """
+
+    route: Callable[..., tuple[Array, Any]]
+    back: Callable[..., Mapping[str, Array]]
 
 
 class Loss(NamedTuple):
@@ -193,7 +197,8 @@ class Network:
     def capsules(self, images: Array, products: Mapping[str, Array]) -> Array:
         """Images (B, H, W, C) to class capsules v (B, J, D)."""
         x = self.inputs(images, products)
-        return self.norm.squash(self.router.route(x, products["W"], **_own(products)))
+        z, _ = self.router.route(x, products["W"], **_own(products))
+        return self.norm.squash(z)
 
     def rebuild(self, v: Array, mask: Array, products: Mapping[str, Array]) -> Array:
         """Pixels (B, H W C) of class capsules of which a mask (B, J) keeps some."""
@@ -281,7 +286,7 @@ class Network:
         maps = second.to_codes(x2 @ w2) + products["bias2"]
         s = self._capsules(maps)
         x = norm.squash(s)
-        z = self.router.route(x, W, **own)
+        z, record = self.router.route(x, W, **own)
         v = norm.squash(z)
         lengths = norm.length(v)
 
@@ -289,7 +294,7 @@ class Network:
         squared_error, g_masked, gradient = self._rebuilding(v, mask, originals, products)
         if g_masked is not None:
             g_v = g_v + g_masked
-        routed = dict(self.router.vjp(x, W, norm.squash_vjp(z, g_v), **own))
+        routed = dict(self.router.back(x, W, norm.squash_vjp(z, g_v), record, **own))
         g_maps = self._maps(norm.squash_vjp(s, routed.pop("x")), tuple(maps.shape))
         h2 = second.from_codes(g_maps)
         g_a = second.to_images(h2 @ w2.mT) * xp.astype(a > 0, a.dtype)

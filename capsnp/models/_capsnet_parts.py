@@ -18,11 +18,12 @@ from capsnp.functional.losses import (
     spread_loss,
     spread_loss_gradient,
 )
-from capsnp.functional.routing import route
+from capsnp.functional.routing import RoutingRecord, route_with_record
 from capsnp.functional.routing_gradient import route_vjp
+from capsnp.functional.routings import Parameter, RoutingRule
 from capsnp.functional.squash import length, length_vjp
 from capsnp.functional.squashes import SQUASHES
-from capsnp.models._capsnet_network import Criterion, Norm, Router
+from capsnp.models._capsnet_network import ROUTING, Criterion, Norm, Router
 from capsnp.models._capsnet_slips import (
     naive_length,
     naive_length_vjp,
@@ -61,16 +62,37 @@ def criterion_of(loss: Criteria, exponent: float) -> Criterion:
     )
 
 
-def router_of(options: Mapping[str, Any], gradient: Gradient) -> Router:
-    """Dynamic routing with these options of `route`, and a way back through it."""
+def router_of(rule: RoutingRule, options: Mapping[str, Any], gradient: Gradient) -> Router:
+    """A way to route and back; of the options the rule takes those that it has."""
+    taken = {name: options[name] for name in rule.options if name in options}
+    if rule.name == "dynamic":
+        return _dynamic(taken, gradient)
 
-    def forward(x: Array, W: Array) -> Array:
-        return route(x, W, **options).z
+    def route(x: Array, W: Array, **own: Array) -> tuple[Array, None]:
+        return rule.route(x, W, **taken, **own).z, None
 
-    def backward(x: Array, W: Array, g: Array) -> dict[str, Array]:
-        return route_vjp(x, W, g, gradient=gradient, **options)._asdict()
+    def back(x: Array, W: Array, g: Array, record: None, **own: Array) -> dict[str, Array]:  # noqa: ARG001
+        return rule.vjp(x, W, g, **taken, **own)
 
-    return Router(forward, backward)
+    return Router(route, back)
+
+
+def _dynamic(options: Mapping[str, Any], gradient: Gradient) -> Router:
+    """Routing by agreement, with a record for the way back."""
+
+    def route(x: Array, W: Array) -> tuple[Array, RoutingRecord]:
+        routing, record = route_with_record(x, W, **options)
+        return routing.z, record
+
+    def back(x: Array, W: Array, g: Array, record: RoutingRecord) -> dict[str, Array]:
+        return route_vjp(x, W, g, gradient=gradient, record=record, **options)._asdict()
+
+    return Router(route, back)
+
+
+def own_parameters(rule: RoutingRule, shape: tuple[int, ...]) -> dict[str, Parameter]:
+    """What the routing itself learns by its weight's name, for W of this shape (I, J, D, P)."""
+    return {f"{ROUTING}{name}": value for name, value in rule.initial(*shape[:3]).items()}
 
 
 def first_weights(

@@ -15,6 +15,7 @@ from capsnp.functional import length
 from capsnp.functional._checks import expect_count, expect_option, expect_range
 from capsnp.functional._plain_routing import Gradient
 from capsnp.functional.routing import Agreement, Logits, Normalize, expect_rule
+from capsnp.functional.routings import ROUTINGS
 from capsnp.functional.squashes import SQUASHES
 from capsnp.models._base import expect_rows
 from capsnp.models._capsnet_network import Layout, Network, Shapes
@@ -24,6 +25,7 @@ from capsnp.models._capsnet_parts import (
     criterion_of,
     first_weights,
     norm_of,
+    own_parameters,
     router_of,
 )
 from capsnp.models._capsnet_presets import PRESETS
@@ -71,7 +73,9 @@ class CapsNet(ClassifierMixin, TransformerMixin, ImageClassifierBase):
         Of `capsnp.functional.route`.
     routing_gradient : {"full", "last", "frozen"}
         Of `capsnp.functional.route_vjp`.
-    routing : {"dynamic"}
+    routing : {"dynamic", "leaky", "kmeans", "em", "self-attention", "inverted-dot-product"}
+        Of `capsnp.functional.routings.ROUTINGS`. `agreement`, `normalize`, `logits` and
+        `routing_gradient` are of "dynamic".
     primary_layout : {"channels", "pixels"}
         A primary capsule is made of channels at one place. "pixels", of neighbouring pixels of a
         channel, is a slip of public programs.
@@ -113,7 +117,8 @@ class CapsNet(ClassifierMixin, TransformerMixin, ImageClassifierBase):
     ----------
     weights_ : dict of str to array
         ``filters1`` (kernel, kernel, C, filters), ``filters2``, ``bias1``, ``bias2``, ``W``
-        (I, J, D, P), and of the decoder ``dense1`` to ``dense3`` with ``_bias`` each.
+        (I, J, D, P), of the decoder ``dense1`` to ``dense3`` with ``_bias`` each, and what the
+        routing itself learns, ``routing.prior`` for one.
     classes_ : numpy.ndarray, shape (J,)
         Labels in the order of the capsules.
     image_shape_ : tuple of int
@@ -328,7 +333,7 @@ class CapsNet(ClassifierMixin, TransformerMixin, ImageClassifierBase):
         expect_rule(self.iterations, self.agreement, self.normalize, self.logits)
         for name, choices in (
             ("squash", tuple(SQUASHES)),
-            ("routing", ("dynamic",)),
+            ("routing", tuple(ROUTINGS)),
             ("routing_gradient", get_args(Gradient)),
             ("primary_layout", get_args(Layout)),
             ("norm", get_args(Form)),
@@ -350,7 +355,10 @@ class CapsNet(ClassifierMixin, TransformerMixin, ImageClassifierBase):
         self.__dict__.pop("_online", None)
         self.classes_ = classes
         rng = np.random.default_rng([self.random_state, WEIGHTS])
-        weights = first_weights(self._shapes.weights(), rng, self.init_scale)
+        shapes = self._shapes.weights()
+        weights = first_weights(shapes, rng, self.init_scale)
+        for name, own in own_parameters(ROUTINGS[self.routing], shapes["W"]).items():
+            weights[name] = np.full(own.shape, own.value)
         self.weights_ = {name: self._array(weight) for name, weight in weights.items()}
 
     def _expect_room(self) -> None:
@@ -503,18 +511,14 @@ class CapsNet(ClassifierMixin, TransformerMixin, ImageClassifierBase):
         return network, network.products(self.weights_)
 
     def _network(self) -> Network:
-        options = {
-            "iterations": self.iterations,
-            "agreement": self.agreement,
-            "normalize": self.normalize,
-            "logits": self.logits,
-        }
         return Network.create(
             self.weights_,
             size=self.image_shape_[:2],
             layout=self.primary_layout,
             norm=norm_of(self.squash, self.norm),
-            router=router_of(options, self.routing_gradient),
+            router=router_of(
+                ROUTINGS[self.routing], self.get_params(deep=False), self.routing_gradient
+            ),
             criterion=criterion_of(self.loss, self.margin_exponent),
             reconstruction=float(self.reconstruction),
         )
@@ -549,6 +553,8 @@ class CapsNet(ClassifierMixin, TransformerMixin, ImageClassifierBase):
         self._restore_images(state)
         self.__dict__.pop("_online", None)
         shapes = self._shapes.weights()
+        own = own_parameters(ROUTINGS[self.routing], shapes["W"])
+        shapes |= {name: parameter.shape for name, parameter in own.items()}
         for name, shape in shapes.items():
             if name not in state or state[name].shape != shape:
                 got = state[name].shape if name in state else "none"

@@ -198,6 +198,18 @@ def test_the_naive_norm_breaks_on_blank_images(images, labels):
         CapsNet.preset("no-epsilon-norm", **TINY).fit(blank, labels)
 
 
+@pytest.mark.parametrize(
+    "routing", ["leaky", "kmeans", "em", "self-attention", "inverted-dot-product"]
+)
+def test_other_routings_learn_and_come_back(routing, images, labels, tmp_path):
+    model = CapsNet(**TINY, routing=routing).fit(images, labels)
+    own = {name: value for name, value in model.weights_.items() if name.startswith("routing.")}
+    assert all(len(np.unique(value)) > 1 for value in own.values())
+    assert len(own) == {"em": 2, "self-attention": 1, "inverted-dot-product": 2}.get(routing, 0)
+    model.save(tmp_path)
+    expect_same(CapsNet.load(tmp_path), model)
+
+
 # --- answers -----------------------------------------------------------------------------------
 
 
