@@ -2,14 +2,21 @@
 
 import os
 import sys
+import tempfile
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # before anything loads BLAS: each worker has one core
     for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
         os.environ.setdefault(name, "1")
-# JAX compiles an operation for every shape that a test draws, which takes longer than to run it.
+# JAX compiles an operation for every shape that a test draws, which takes longer than to run it;
+# what one process has compiled, the others load.
 os.environ.setdefault(
     "XLA_FLAGS", "--xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
 )
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    _compiled = tempfile.TemporaryDirectory(prefix="capsnp-compiled-")
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = _compiled.name
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
 
 from dataclasses import dataclass
 from pathlib import Path

@@ -10,6 +10,14 @@ from .conftest import expect_one_line
 pytest.importorskip("torch")
 
 
+@pytest.fixture(autouse=True)
+def _no_time_to_settle(monkeypatch):
+    """What is shown does not depend on how well it is measured."""
+    monkeypatch.setattr("capsnp.bench.timing.SETTLING_SECONDS", 0.0)
+    monkeypatch.setattr("capsnp.bench.timing.LEAST_SECONDS", 0.0)
+    monkeypatch.setenv("CAPSNP_NUM_THREADS", "1")
+
+
 @pytest.mark.parametrize(
     ("work", "cases"),
     [("cd-step", 2), ("routing", 6), ("decoder", 2), ("autoencoder", 1), ("rbm", 2)],
