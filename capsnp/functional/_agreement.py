@@ -16,7 +16,9 @@ from capsnp.backend import Array
 from capsnp.blocks import slices
 from capsnp.functional._coupling import flat, planes_at_a_time, sum_over, total
 from capsnp.functional._polar import polar, sum_of_products, unit
-from capsnp.functional.squash import squash, squash_vjp
+from capsnp.functional.squashes import SQUASHES, Squash
+
+SABOUR = SQUASHES["sabour"]
 
 _PREDICTIONS = 2**19
 """Numbers of the predictions that are held at a time for their lengths on a host."""
@@ -34,6 +36,8 @@ class Votes:
     x : array, shape (P, I, B)
     cosine : bool
         Agreement by cosine; without it a prediction agrees by its inner product with squash(z).
+    squash : Squash
+        By which law z is squashed.
     scale : float
         Inner products with squash(z) are multiplied by it.
 
@@ -43,8 +47,18 @@ class Votes:
     predictions could overflow or underflow, both are brought to a size where they do not.
     """
 
-    def __init__(self, xp: Any, K: Array, x: Array, *, cosine: bool, scale: float = 1.0) -> None:
+    def __init__(
+        self,
+        xp: Any,
+        K: Array,
+        x: Array,
+        *,
+        cosine: bool,
+        squash: Squash = SABOUR,
+        scale: float = 1.0,
+    ) -> None:
         self._xp = xp
+        self._squash = squash
         self._scale = scale
         self._K = self._K_compared = K
         self._x = self._x_compared = x
@@ -77,7 +91,7 @@ class Votes:
     def target(self, z: Array) -> Array:
         """What predictions, or their directions, are multiplied by for their agreement with z."""
         if self._inverse_lengths is None:
-            return self._scale * squash(z, axis=1)
+            return self._scale * self._squash.apply(z, axis=1)
         return unit(self._xp, z, polar(self._xp, z, axis=1))
 
     def agree(self, z: Array) -> Array:
@@ -91,7 +105,7 @@ class Votes:
         """Gradient (J, D, B) with respect to z of the sum of weights (J, I, B) times `agree`."""
         xp = self._xp
         if self._inverse_lengths is None:
-            return squash_vjp(z, self._scale * self.weigh(weights), axis=1)
+            return self._squash.vjp(z, self._scale * self.weigh(weights), axis=1)
         size = compared_size(xp, z) if self.scaled else 1.0
         weights = weights * (self._inverse_lengths * size)  # in the range of weights
         pulled = self._weigh(self._K_compared, self._x_compared, weights) / size

@@ -10,9 +10,23 @@ from typing import Any, Literal, NamedTuple, Protocol
 from capsnp.backend import Array
 from capsnp.functional._polar import Polar, polar, sum_of_products, unit
 from capsnp.functional.activations import softmax
-from capsnp.functional.squash import squash, squash_vjp
+from capsnp.functional.squashes import Squash
 
 Gradient = Literal["full", "last", "frozen"]
+
+
+class Options(NamedTuple):
+    """Options of `route`, as they were asked for."""
+
+    iterations: int
+    agreement: str
+    normalize: str
+    logits: str
+    squash: Squash
+
+    def inner_scale(self, D: int) -> float:
+        """What inner products are multiplied by."""
+        return 1.0 / math.sqrt(D) if self.agreement == "scaled" else 1.0
 
 
 class Weighting(NamedTuple):
@@ -52,16 +66,17 @@ class Rule(NamedTuple):
 class InnerProduct:
     """scale · u·squash(z)."""
 
-    def __init__(self, xp: Any, scale: float = 1.0) -> None:
-        self._xp, self._scale = xp, scale
+    def __init__(self, xp: Any, squash: Squash, scale: float) -> None:
+        self._xp, self._squash, self._scale = xp, squash, scale
 
     def of(self, u: Array, z: Array) -> Array:
-        target = self._scale * squash(z)[:, None, ...]
+        target = self._scale * self._squash.apply(z)[:, None, ...]
         return sum_of_products(self._xp, u, self._xp.broadcast_to(target, u.shape), 3)
 
     def vjp(self, u: Array, z: Array, da: Array) -> tuple[Array, Array]:
         da = self._scale * da[..., None]
-        return da * squash(z)[:, None, ...], squash_vjp(z, self._xp.sum(da * u, axis=1))
+        dtarget = self._xp.sum(da * u, axis=1)
+        return da * self._squash.apply(z)[:, None, ...], self._squash.vjp(z, dtarget)
 
 
 class Cosine:
@@ -84,22 +99,12 @@ class Cosine:
         return du, _turn(xp, direction_z, xp.sum(da[..., None] * direction_u, axis=1), of_z)
 
 
-def agreement_of(xp: Any, name: str, D: int) -> Measure:
-    """By the name that `route` knows it by."""
-    if name == "cosine":
-        return Cosine(xp)
-    return InnerProduct(xp, inner_scale(name, D))
-
-
-def inner_scale(name: str, D: int) -> float:
-    """What inner products are multiplied by."""
-    return 1.0 / math.sqrt(D) if name == "scaled" else 1.0
-
-
-def rule_of(xp: Any, agreement: str, normalize: str, logits: str, D: int) -> Rule:
+def rule_of(xp: Any, options: Options, D: int) -> Rule:
     """By the names of `route`'s options."""
-    axis = 1 if normalize == "inputs" else 2
-    return Rule(agreement_of(xp, agreement, D), axis, logits == "batch")
+    measure: Measure = Cosine(xp)
+    if options.agreement != "cosine":
+        measure = InnerProduct(xp, options.squash, options.inner_scale(D))
+    return Rule(measure, 1 if options.normalize == "inputs" else 2, options.logits == "batch")
 
 
 def weightings(xp: Any, u: Array, iterations: int, rule: Rule) -> list[Weighting]:

@@ -15,7 +15,7 @@ from capsnp.functional._agreement import compared_size, size_factor
 from capsnp.functional._coupling import HOST_THREADS, in_order, join, planes, total
 from capsnp.functional._plain_routing import Gradient
 from capsnp.functional._polar import or_one, sum_of_products
-from capsnp.functional._weightings import Normalize, Trace, cut, each, joined
+from capsnp.functional._weightings import Trace, cut, each, joined
 
 _HOST_NUMBERS = 2**18
 """Numbers of the predictions' gradient that are formed at a time on a host."""
@@ -54,9 +54,7 @@ class Back(NamedTuple):
     compared: Terms
 
 
-def terms_of(
-    xp: Any, trace: Trace, dz: list[Array], normalize: Normalize, gradient: Gradient
-) -> Back:
+def terms_of(xp: Any, trace: Trace, dz: list[Array], normalize: str, gradient: Gradient) -> Back:
     """Terms, in parts, of one trace for the cotangent dz of its last sums, in parts (j, D, B)."""
     votes, back = trace.votes, Back(Terms([], []), Terms([], []))
     dlogits: list[Any] = [0.0] * len(votes)
@@ -93,7 +91,7 @@ def _equal(xp: Any, like: Array, number: float) -> Array:
 
 
 def _add_softmax_gradient(
-    xp: Any, dlogits: list[Any], c: list[Array], dc: list[Array], normalize: Normalize
+    xp: Any, dlogits: list[Any], c: list[Array], dc: list[Array], normalize: str
 ) -> list[Array]:
     if normalize == "inputs":
         means = each(xp, lambda c, dc: sum_of_products(xp, c, dc, 1)[:, None, :], c, dc)

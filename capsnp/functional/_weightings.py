@@ -6,7 +6,7 @@ Letters as in `_agreement`: the batch is on the last axis, coefficients are (J, 
 
 import itertools
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 from array_api_compat import is_numpy_namespace
 
@@ -20,10 +20,8 @@ from capsnp.functional._coupling import (
     planes,
     planes_at_a_time,
 )
-from capsnp.functional._plain_routing import inner_scale
+from capsnp.functional._plain_routing import Options
 from capsnp.functional.activations import softmax
-
-Normalize = Literal["inputs", "outputs"]
 
 
 class Trace(NamedTuple):
@@ -55,16 +53,14 @@ def weigh_in_blocks(
     xp: Any,
     x: Array,
     W: Array,
-    iterations: int,
-    agreement: str,
-    normalize: Normalize,
+    options: Options,
     block_size: int | None = None,
     *,
     keep: bool,
 ) -> list[Block]:
     """Route all examples, from two weightings on; `keep` what the way back needs."""
-    scale = inner_scale(agreement, W.shape[2])
-    groups, examples = _blocks(xp, x, W, normalize, block_size)
+    groups, examples = _blocks(xp, x, W, options.normalize, block_size)
+    cosine, scale = options.agreement == "cosine", options.inner_scale(W.shape[2])
     found = []
     for rows in examples:
         x_PIB = planes(xp, x[rows, ...])
@@ -72,26 +68,24 @@ def weigh_in_blocks(
         def routed(group: list[slice], x_PIB: Array = x_PIB) -> Trace:
             def votes(s: slice) -> Votes:
                 K = columns(xp, W[:, s, ...])
-                return Votes(xp, K, x_PIB, cosine=agreement == "cosine", scale=scale)
+                return Votes(xp, K, x_PIB, cosine=cosine, squash=options.squash, scale=scale)
 
-            return _trace(xp, each(xp, votes, group), iterations, normalize, keep=keep)
+            return _trace(xp, each(xp, votes, group), options, keep=keep)
 
         found.append(Block(rows, each(xp, routed, groups)))
     return found
 
 
-def _trace(
-    xp: Any, votes: list[Votes], iterations: int, normalize: Normalize, *, keep: bool
-) -> Trace:
+def _trace(xp: Any, votes: list[Votes], options: Options, *, keep: bool) -> Trace:
     """Weightings of output capsules that are routed together."""
     n_inputs, n_outputs = votes[0].n_inputs, sum(part.n_outputs for part in votes)
-    share = 1.0 / (n_inputs if normalize == "inputs" else n_outputs)
+    share = 1.0 / (n_inputs if options.normalize == "inputs" else n_outputs)
     z = each(xp, lambda part: part.mean(share), votes)
     kept = Trace(votes if keep else [], [], [z])
     logits: list[Array] = [0.0] * len(votes)
-    for _ in range(iterations - 1):
+    for _ in range(options.iterations - 1):
         logits = each(xp, lambda b, part, z: b + part.agree(z), logits, votes, z)
-        if normalize == "inputs":
+        if options.normalize == "inputs":
             c = each(xp, lambda b: softmax(b, axis=1), logits)
         else:
             c = _softmax_over_outputs(xp, logits)
@@ -120,7 +114,7 @@ def _softmax_over_outputs(xp: Any, logits: list[Array]) -> list[Array]:
 
 
 def _blocks(
-    xp: Any, x: Array, W: Array, normalize: Normalize, block_size: int | None
+    xp: Any, x: Array, W: Array, normalize: str, block_size: int | None
 ) -> tuple[list[list[slice]], list[slice]]:
     """Output capsules that are routed together, each group in parts, and blocks of examples."""
     B = x.shape[0]

@@ -27,10 +27,12 @@ from capsnp.functional._coupling import (
     join,
     planes,
 )
-from capsnp.functional._plain_routing import Rule, rule_of, weightings
-from capsnp.functional._weightings import Block, Normalize, cut, each, joined, weigh_in_blocks
+from capsnp.functional._plain_routing import Options, rule_of, weightings
+from capsnp.functional._weightings import Block, cut, each, joined, weigh_in_blocks
+from capsnp.functional.squashes import SQUASHES, Squash
 
 Agreement = Literal["cosine", "dot", "scaled"]
+Normalize = Literal["inputs", "outputs"]
 Logits = Literal["example", "batch"]
 
 _PARTS = 16
@@ -57,14 +59,14 @@ class RoutingRecord:
 
     Parameters
     ----------
-    rule : tuple
-        Options of `route`.
+    options : Options
+        Of `route`.
     blocks : tuple of Block
         Empty where the way back needs nothing, or routes again.
     """
 
-    def __init__(self, rule: tuple[int, str, str, str], blocks: tuple[Block, ...]) -> None:
-        self.rule = rule
+    def __init__(self, options: Options, blocks: tuple[Block, ...]) -> None:
+        self.options = options
         self.blocks = blocks
 
 
@@ -118,6 +120,7 @@ def route(
     agreement: Agreement = "cosine",
     normalize: Normalize = "inputs",
     logits: Logits = "example",
+    squash: str | Squash = "sabour",
     block_size: int | None = None,
 ) -> Routing:
     r"""Routing by agreement (section 2.2).
@@ -149,6 +152,8 @@ def route(
         Each example has logits of its own, or all share one table (I, J) to which the mean of
         their agreements is added: a slip of several public programs, with which an example's
         result depends on its neighbours. Predictions are then held whole.
+    squash : str or Squash
+        In agreements that squash z: a name from `capsnp.functional.squashes.SQUASHES`, or a law.
     block_size : int, optional
         Output capsules that are routed at a time ("inputs"), or examples ("outputs"); the
         predictions of one block are what is held in memory. By default blocks are small. The
@@ -194,17 +199,14 @@ def route(
     array([[[0.873, 0.   ]]])
     """
     xp = expect_layer(x, W)
-    expect_rule(iterations, agreement, normalize, logits)
+    options = expect_rule(iterations, agreement, normalize, logits, squash)
     if block_size is not None:
         expect_count("block_size", block_size)
     if iterations == 1 or x.shape[0] == 0:
         return _uniform(xp, x, W, normalize)
     if logits == "batch":
-        return _together(
-            xp, x, W, iterations, rule_of(xp, agreement, normalize, logits, W.shape[2])
-        )
-    blocks = weigh_in_blocks(xp, x, W, iterations, agreement, normalize, block_size, keep=False)
-    return _last(xp, blocks)
+        return _together(xp, x, W, options)
+    return _last(xp, weigh_in_blocks(xp, x, W, options, block_size, keep=False))
 
 
 def route_with_record(
@@ -215,12 +217,13 @@ def route_with_record(
     agreement: Agreement = "cosine",
     normalize: Normalize = "inputs",
     logits: Logits = "example",
+    squash: str | Squash = "sabour",
 ) -> tuple[Routing, RoutingRecord]:
     """`route`, and a record with which `route_vjp` need not route again.
 
     Parameters
     ----------
-    x, W, iterations, agreement, normalize, logits
+    x, W, iterations, agreement, normalize, logits, squash
         Of `route`.
 
     Returns
@@ -248,14 +251,13 @@ def route_with_record(
     >>> gradient = route_vjp(x, W, 2.0 * routing.z, record=record)
     """
     xp = expect_layer(x, W)
-    expect_rule(iterations, agreement, normalize, logits)
-    rule = (iterations, agreement, normalize, logits)
-    if iterations == 1 or x.shape[0] == 0 or logits == "batch":
-        options: dict[str, Any] = {"agreement": agreement, "logits": logits}
-        found = route(x, W, iterations=iterations, normalize=normalize, **options)
-        return found, RoutingRecord(rule, ())
-    blocks = weigh_in_blocks(xp, x, W, iterations, agreement, normalize, keep=True)
-    return _last(xp, blocks), RoutingRecord(rule, tuple(blocks))
+    options = expect_rule(iterations, agreement, normalize, logits, squash)
+    if iterations == 1 or x.shape[0] == 0:
+        return _uniform(xp, x, W, normalize), RoutingRecord(options, ())
+    if logits == "batch":
+        return _together(xp, x, W, options), RoutingRecord(options, ())
+    blocks = weigh_in_blocks(xp, x, W, options, keep=True)
+    return _last(xp, blocks), RoutingRecord(options, tuple(blocks))
 
 
 def forward(x: Array, W: Array, c: Array) -> Array:
@@ -351,12 +353,18 @@ def reverse(x_out: Array, W: Array, c: Array) -> Array:
     return coupling(xp, W, c).reverse(x_out)
 
 
-def expect_rule(iterations: int, agreement: str, normalize: str, logits: str) -> None:
-    """Raise `OptionError` unless these are options of `route`."""
+def expect_rule(
+    iterations: int, agreement: str, normalize: str, logits: str, squash: str | Squash
+) -> Options:
+    """The options of `route`; raises `OptionError` if they are none."""
     expect_count("iterations", iterations)
     expect_option("agreement", agreement, ("cosine", "dot", "scaled"))
     expect_option("normalize", normalize, ("inputs", "outputs"))
     expect_option("logits", logits, ("example", "batch"))
+    if not isinstance(squash, Squash):
+        expect_option("squash", squash, SQUASHES)
+        squash = SQUASHES[squash]
+    return Options(iterations, agreement, normalize, logits, squash)
 
 
 def _last(xp: Any, blocks: list[Block]) -> Routing:
@@ -372,9 +380,10 @@ def _last(xp: Any, blocks: list[Block]) -> Routing:
     return Routing(xp.permute_dims(c_JIB, (2, 1, 0)), xp.permute_dims(z_JDB, (2, 0, 1)))
 
 
-def _together(xp: Any, x: Array, W: Array, iterations: int, rule: Rule) -> Routing:
+def _together(xp: Any, x: Array, W: Array, options: Options) -> Routing:
     """With logits of the batch."""
-    c, z = weightings(xp, predictions(x, W), iterations, rule)[-1]
+    rule = rule_of(xp, options, W.shape[2])
+    c, z = weightings(xp, predictions(x, W), options.iterations, rule)[-1]
     return Routing(xp.broadcast_to(c, (x.shape[0], *W.shape[:2])), z)
 
 

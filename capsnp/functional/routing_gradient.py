@@ -13,9 +13,15 @@ from capsnp.backend import Array
 from capsnp.errors import OptionError
 from capsnp.functional._checks import expect_option, expect_shape, floating
 from capsnp.functional._coupling import SharedCoupling, expect_layer, in_order, total
-from capsnp.functional._plain_routing import Gradient, predictions_gradient, rule_of, weightings
+from capsnp.functional._plain_routing import (
+    Gradient,
+    Options,
+    predictions_gradient,
+    rule_of,
+    weightings,
+)
 from capsnp.functional._routing_backward import Products, merged, terms_of
-from capsnp.functional._weightings import Block, each, joined
+from capsnp.functional._weightings import Block, each, joined, weigh_in_blocks
 from capsnp.functional.routing import (
     Agreement,
     Logits,
@@ -23,8 +29,8 @@ from capsnp.functional.routing import (
     RoutingRecord,
     expect_rule,
     predictions,
-    route_with_record,
 )
+from capsnp.functional.squashes import Squash
 
 
 class RoutingGradient(NamedTuple):
@@ -52,6 +58,7 @@ def route_vjp(
     normalize: Normalize = "inputs",
     gradient: Gradient = "full",
     logits: Logits = "example",
+    squash: str | Squash = "sabour",
     record: RoutingRecord | None = None,
 ) -> RoutingGradient:
     r"""Gradient with respect to x and W of :math:`\langle g, z\rangle`, z the sums of `route`.
@@ -78,7 +85,7 @@ def route_vjp(
         Prediction maps.
     g : array, shape (B, J, D)
         Cotangent of z.
-    iterations, agreement, normalize, logits
+    iterations, agreement, normalize, logits, squash
         Of `route`.
     gradient : {"full", "last", "frozen"}
         "full": through every weighting. "last": through the last weighting and the last agreement,
@@ -118,33 +125,28 @@ def route_vjp(
     """
     xp = floating(x=x, W=W, g=g)
     expect_layer(x, W)
-    expect_rule(iterations, agreement, normalize, logits)
+    options = expect_rule(iterations, agreement, normalize, logits, squash)
     expect_option("gradient", gradient, ("full", "last", "frozen"))
     expect_cotangent(x, W, g)
-    rule = (iterations, agreement, normalize, logits)
     if record is not None:
-        expect_record(record, rule)
+        expect_record(record, options)
     if x.shape[0] == 0:
         return RoutingGradient(xp.zeros_like(x), xp.zeros_like(W))
     if iterations == 1:
         return _uniform(xp, x, W, g, normalize)
     if logits == "batch":
-        return _together(xp, x, W, g, rule, gradient)
-    if record is None:
-        record = route_with_record(
-            x, W, iterations=iterations, agreement=agreement, normalize=normalize
-        )[1]
-    found = [
-        _of_examples(xp, x, W, g, block, agreement, normalize, gradient) for block in record.blocks
-    ]
+        return _together(xp, x, W, g, options, gradient)
+    blocks = record.blocks if record else weigh_in_blocks(xp, x, W, options, keep=True)
+    found = [_of_examples(xp, x, W, g, block, options, gradient) for block in blocks]
     dx, dW = zip(*found, strict=True)
     return RoutingGradient(joined(xp, dx, axis=0), total(dW))
 
 
-def expect_record(record: RoutingRecord, rule: tuple[int, str, str, str]) -> None:
-    """Raise `OptionError` unless a record is of this rule."""
-    if record.rule != rule:
-        raise OptionError(f"record: expected one of routing with {rule}, got {record.rule}")
+def expect_record(record: RoutingRecord, options: Options) -> None:
+    """Raise `OptionError` unless a record is of these options."""
+    wanted, got = (f"{(*each[:-1], each.squash.name)}" for each in (options, record.options))
+    if wanted != got:
+        raise OptionError(f"record: expected one of routing with {wanted}, got {got}")
 
 
 def expect_cotangent(x: Array, W: Array, g: Array) -> None:
@@ -159,7 +161,7 @@ def expect_cotangent(x: Array, W: Array, g: Array) -> None:
 
 
 def _of_examples(
-    xp: Any, x: Array, W: Array, g: Array, block: Block, agreement: Agreement, *rest: Any
+    xp: Any, x: Array, W: Array, g: Array, block: Block, options: Options, gradient: Gradient
 ) -> tuple[Array, Array]:
     """Gradients of some examples' parts."""
     g_JDB = in_order(xp, xp.permute_dims(g[block.rows, ...], (1, 2, 0)))
@@ -167,12 +169,17 @@ def _of_examples(
     stops = itertools.accumulate((n for group in sizes for n in group), initial=0)
     parts = (g_JDB[slice(*ends), ...] for ends in itertools.pairwise(stops))
     dz = [[next(parts) for _ in group] for group in sizes]
-    found = each(xp, lambda trace, dz: terms_of(xp, trace, dz, *rest), block.traces, dz)
+    found = each(
+        xp,
+        lambda trace, dz: terms_of(xp, trace, dz, options.normalize, gradient),
+        block.traces,
+        dz,
+    )
     products = Products(
         xp,
         x[block.rows, ...],
         W,
-        cosine=agreement == "cosine",
+        cosine=options.agreement == "cosine",
         scaled=any(part.scaled for trace in block.traces for part in trace.votes),
     )
     return products.of(merged(xp, found))
@@ -186,12 +193,13 @@ def _uniform(xp: Any, x: Array, W: Array, g: Array, normalize: Normalize) -> Rou
     return RoutingGradient(layer.reverse(g), layer.gradient((x, g)))
 
 
-def _together(xp: Any, x: Array, W: Array, g: Array, rule: tuple, gradient: Gradient) -> Any:
+def _together(
+    xp: Any, x: Array, W: Array, g: Array, options: Options, gradient: Gradient
+) -> RoutingGradient:
     """With logits of the batch."""
-    iterations, agreement, normalize, logits = rule
-    u, between = predictions(x, W), rule_of(xp, agreement, normalize, logits, W.shape[2])
-    found = weightings(xp, u, iterations, between)
-    return _from_predictions(xp, x, W, predictions_gradient(xp, u, g, found, between, gradient))
+    u, rule = predictions(x, W), rule_of(xp, options, W.shape[2])
+    found = weightings(xp, u, options.iterations, rule)
+    return _from_predictions(xp, x, W, predictions_gradient(xp, u, g, found, rule, gradient))
 
 
 def _from_predictions(xp: Any, x: Array, W: Array, du: Array) -> RoutingGradient:

@@ -485,6 +485,11 @@ def test_arguments_are_left_as_they_were(rng):
         ({"agreement": "sine"}, "agreement: expected 'cosine', 'dot' or 'scaled', got 'sine'"),
         ({"normalize": "both"}, "normalize: expected 'inputs' or 'outputs', got 'both'"),
         ({"logits": "mean"}, "logits: expected 'example' or 'batch', got 'mean'"),
+        (
+            {"squash": "flat"},
+            "squash: expected 'sabour', 'efficient', 'rational', 'power', 'tempered' or 'ball', "
+            "got 'flat'",
+        ),
         ({"block_size": 0}, "block_size: expected a whole number from 1, got 0"),
     ],
 )
