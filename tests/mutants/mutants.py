@@ -42,6 +42,14 @@ ROUTING_BACKWARD = "functional/_routing_backward.py"
 LOSSES = "functional/losses.py"
 SETTLING = "functional/settling.py"
 SQUASH = "functional/squash.py"
+SQUASHES = "functional/squashes.py"
+RADIAL = "functional/_radial.py"
+VOTES = "functional/routings/_votes.py"
+ROUNDS = "functional/routings/_loop.py"
+KMEANS = "functional/routings/kmeans.py"
+EM = "functional/routings/em.py"
+ATTENTION = "functional/routings/attention.py"
+INVERTED = "functional/routings/inverted.py"
 WINNERS = "functional/winners.py"
 UNITS = "functional/units.py"
 RECTIFIED = "functional/_rectified.py"
@@ -381,6 +389,264 @@ ROUTING_MUTANTS = (
         "flat_IBO = xp.permute_dims(x, (1, 0, 2)) @ xp.reshape(W, (I, J * D, P)).mT",
         "flat_IBO = xp.permute_dims(x, (1, 0, 2)) @ xp.reshape(W, (I, P, J * D))",
         "predictions_by_loops",
+    ),
+)
+
+SQUASHES_MUTANTS = (
+    Mutant(
+        "n^p for n^(p-1) across a capsule that is short",
+        SQUASHES,
+        "low**rest / (1.0 + w) / T",
+        "low ** (rest + 1.0) / (1.0 + w) / T",
+        "other_squashes_by_scalars",
+    ),
+    Mutant(
+        "slope of the family without its power",
+        SQUASHES,
+        "return p * xp.where(is_long, w, xp.ones_like(w)) / (1.0 + w)",
+        "return xp.where(is_long, w, xp.ones_like(w)) / (1.0 + w)",
+        "other_squashes_by_complex_step",
+    ),
+    Mutant(
+        "the slope of short capsules for all",
+        SQUASHES,
+        "return p * xp.where(is_long, w, xp.ones_like(w)) / (1.0 + w)",
+        "return p * xp.ones_like(w) / (1.0 + w)",
+        "other_squashes_by_complex_step",
+    ),
+    Mutant(
+        "inverse of the family without its root",
+        SQUASHES,
+        "return T * (at.scaled / gap) ** (1.0 / p) / at.up ** (1.0 / p)",
+        "return T * (at.scaled / gap) / at.up",
+        "other_squashes_come_back",
+    ),
+    Mutant(
+        "temperature left out on the way back",
+        SQUASHES,
+        "return T * (at.scaled / gap) ** (1.0 / p) / at.up ** (1.0 / p)",
+        "return (at.scaled / gap) ** (1.0 / p) / at.up ** (1.0 / p)",
+        "other_squashes_come_back",
+    ),
+    Mutant(
+        "root of a subnormal length with its lost digits",
+        SQUASHES,
+        "return (at.scaled / T) ** first / at.up**first * low**rest",
+        "return (at.r / T) ** first * low**rest",
+        "tests/functional/test_squashes.py::test_right_over_the_whole_range",
+    ),
+    Mutant(
+        "1 − e^-n by a difference: short capsules lose their digits",
+        SQUASHES,
+        "-xp.expm1(-at.r) / or_one(xp, at.r)",
+        "(1.0 - xp.exp(-at.r)) / or_one(xp, at.r)",
+        "tests/functional/test_squashes.py::test_right_over_the_whole_range",
+    ),
+    Mutant(
+        "−log(1 − t) without the digits next to 1",
+        SQUASHES,
+        "-xp.log1p(-short), -xp.log(rest))",
+        "-xp.log1p(-short), -xp.log(1.0 - at.r))",
+        "tests/functional/test_squashes.py::test_inverse_is_right_from_zero_to_the_unit_sphere",
+    ),
+    Mutant(
+        "the ball passes gradients along capsules that it has cut",
+        SQUASHES,
+        "lambda xp, r: xp.where(r > 1.0, xp.zeros_like(r), xp.ones_like(r)),",
+        "lambda xp, r: xp.ones_like(r),",
+        "ball_is_a_projection",
+    ),
+    Mutant(
+        "derivative along the capsule as across it",
+        RADIAL,
+        "return (across + along * law.elasticity(xp, at.r)) / divisor * factor",
+        "return g / divisor * factor",
+        "other_squashes_by_complex_step",
+    ),
+    Mutant(
+        "lengths that round to 1 are not shortened",
+        RADIAL,
+        "longest = 1.0 if law.back is None else 1.0 - 2.0 * range_of(xp, z.dtype).eps",
+        "longest = 1.0",
+        "tests/functional/test_squashes.py::test_invariants",
+    ),
+)
+
+ROUTINGS_MUTANTS = (
+    Mutant(
+        "first leaky weighting shares with no orphan",
+        ROUNDS,
+        "c = even(xp, u, 1.0 / (u.shape[1] + loop.leaks))",
+        "c = even(xp, u, 1.0 / u.shape[1])",
+        "leaky_routing_by_hand",
+    ),
+    Mutant(
+        "the orphan's logit follows the largest",
+        ROUNDS,
+        "return odds / (xp.exp(-largest) + xp.sum(odds, axis=1, keepdims=True))",
+        "return odds / (1.0 + xp.sum(odds, axis=1, keepdims=True))",
+        "leaky_routing_by_hand",
+    ),
+    Mutant(
+        "k-means adds its agreements up",
+        ROUNDS,
+        "logits = logits + agreement if loop.adds_up else agreement",
+        "logits = logits + agreement",
+        "kmeans_routing_by_hand",
+    ),
+    Mutant(
+        "gradient through the last agreement alone",
+        ROUNDS,
+        "db = db + pulled if loop.adds_up else pulled",
+        "db = pulled",
+        "leaky_routing_by_hand",
+    ),
+    Mutant(
+        "votes without the part of earlier sums",
+        ROUNDS,
+        "du = du + outer(before.c, dz)",
+        "du = du + 0.0 * outer(before.c, dz)",
+        "kmeans_routing_by_hand",
+    ),
+    Mutant(
+        "softmax's gradient without its mean",
+        VOTES,
+        "return c * (dc - xp.sum(c * dc, axis=1, keepdims=True))",
+        "return c * dc",
+        "self_attention_by_hand",
+    ),
+    Mutant(
+        "derivative of a direction not divided by the length",
+        VOTES,
+        "across * at.up / or_one(xp, at.scaled) * at.down, 0.0 * g)",
+        "across, 0.0 * g)",
+        "kmeans_routing_by_hand",
+    ),
+    Mutant(
+        "temperature of the clusters left out on the way back",
+        KMEANS,
+        "return unit_vjp(xp, z, dp) / temperature",
+        "return unit_vjp(xp, z, dp)",
+        "kmeans_routing_by_hand",
+    ),
+    Mutant(
+        "centres as long as their sums",
+        KMEANS,
+        "return unit(xp, z, polar(xp, z, 2)) / temperature",
+        "return z / temperature",
+        "kmeans_routing_by_hand",
+    ),
+    Mutant(
+        "attention not divided by √D",
+        ATTENTION,
+        "return xp.sum(u, axis=2) / math.sqrt(u.shape[3])",
+        "return xp.sum(u, axis=2)",
+        "self_attention_by_hand",
+    ),
+    Mutant(
+        "the votes attended to are constants in the gradient",
+        ATTENTION,
+        "du = outer(k, g) + outer(db, m) + dm[:, :, None, :]",
+        "du = outer(k, g) + outer(db, m)",
+        "self_attention_by_hand",
+    ),
+    Mutant(
+        "prior's gradient of the first example alone",
+        ATTENTION,
+        'return votes_vjp(xp, x, W, du) | {"prior": xp.sum(dk, axis=0).mT}',
+        'return votes_vjp(xp, x, W, du) | {"prior": dk[0, ...].mT}',
+        "tests/functional/test_routings.py::test_gradients_are_those_of_automatic_differentiation",
+    ),
+    Mutant(
+        "poses normalised by their length without √D",
+        INVERTED,
+        "pose = math.sqrt(z.shape[-1]) * unit(xp, centred, polar(xp, centred, 2))",
+        "pose = unit(xp, centred, polar(xp, centred, 2))",
+        "inverted_attention_by_hand",
+    ),
+    Mutant(
+        "the mean of a pose is a constant in the gradient",
+        INVERTED,
+        "return pulled - xp.mean(pulled, axis=-1, keepdims=True)",
+        "return pulled",
+        "inverted_attention_by_hand",
+    ),
+    Mutant(
+        "the gain left out on the way back",
+        INVERTED,
+        "return _normalised_vjp(xp, z, dp if gain is None else dp * gain)",
+        "return _normalised_vjp(xp, z, dp)",
+        "inverted_attention_by_hand",
+    ),
+    Mutant(
+        "activations of the inputs left out",
+        EM,
+        "R = c * a[:, None, :]",
+        "R = c * xp.ones_like(a)[:, None, :]",
+        "em_routing_by_hand",
+    ),
+    Mutant(
+        "log v for log √v in the cost",
+        EM,
+        "cost = 0.5 * xp.sum(xp.log(variance), axis=2)",
+        "cost = xp.sum(xp.log(variance), axis=2)",
+        "em_routing_by_hand",
+    ),
+    Mutant(
+        "β_u once for all dimensions",
+        EM,
+        "cost = cost if beta_u is None else cost + u.shape[3] * beta_u",
+        "cost = cost if beta_u is None else cost + beta_u",
+        "em_routing_by_hand",
+    ),
+    Mutant(
+        "the E-step forgets the activations",
+        EM,
+        "height = log_sigmoid(at.s) - 0.5 * xp.sum(xp.log(at.variance), axis=2)",
+        "height = -0.5 * xp.sum(xp.log(at.variance), axis=2)",
+        "em_routing_by_hand",
+    ),
+    Mutant(
+        "the length of z is the odds of the activation, not their root",
+        EM,
+        "z = unit(xp, last.mean, polar(xp, last.mean, 2)) * xp.exp(0.5 * s)[..., None]",
+        "z = unit(xp, last.mean, polar(xp, last.mean, 2)) * xp.exp(s)[..., None]",
+        "em_routing_by_hand",
+    ),
+    Mutant(
+        "the inverse temperature stays at its first value",
+        EM,
+        "return self.inverse_temperature * (1.0 - 0.95 ** (t + 1))",
+        "return self.inverse_temperature * (1.0 - 0.95)",
+        "em_routing_by_hand",
+    ),
+    Mutant(
+        "variances without the weight of the prior",
+        EM,
+        "variance = (spread + share) / (total + steps.prior_votes)[..., None]",
+        "variance = (spread + share) / or_one(xp, total)[..., None]",
+        "em_routing_by_hand",
+    ),
+    Mutant(
+        "gradient of the E-step without its determinant",
+        EM,
+        "self._log_determinant = -together",
+        "self._log_determinant = 0.0 * together",
+        "em_routing_by_hand",
+    ),
+    Mutant(
+        "gradient of the sums of shares without the variances' part",
+        EM,
+        "d_total = -ds * at.cost - xp.sum(d_spread * at.variance, axis=2)",
+        "d_total = -ds * at.cost",
+        "em_routing_by_hand",
+    ),
+    Mutant(
+        "lengths of the inputs are constants in the gradient",
+        EM,
+        'gradient["x"] = gradient["x"] + length_vjp(x, back.a)',
+        'gradient["x"] = gradient["x"] + 0.0 * x',
+        "em_routing_by_hand",
     ),
 )
 
@@ -1421,6 +1687,8 @@ MUTANTS = (
     *SQUASH_MUTANTS,
     *ROUTING_MUTANTS,
     *ROUTING_GRADIENT_MUTANTS,
+    *SQUASHES_MUTANTS,
+    *ROUTINGS_MUTANTS,
     *ENERGY_MUTANTS,
     *GRADIENT_MUTANTS,
     *LAYER_MUTANTS,

@@ -22,6 +22,7 @@ from capsnp.verification.claims import chains
 from capsnp.verification.claims import routing_gradients
 from capsnp.verification.claims import losses
 from capsnp.verification.claims import squashes
+from capsnp.verification.claims import routings
 
 __all__ = [
     "activations",
@@ -42,6 +43,7 @@ __all__ = [
     "predictions",
     "routing",
     "routing_gradients",
+    "routings",
     "settled",
     "squashes",
     "squashing",
