@@ -233,8 +233,8 @@ def _efficient_gain(xp: Any, at: Polar) -> Array:
 
 
 def _efficient_elasticity(xp: Any, r: Array) -> Array:
-    r = xp.minimum(r, xp.full_like(r, 80.0))  # below ε² there, and e^r is finite in float32
-    return xp.where(r > 0.0, r / or_one(xp, xp.expm1(r)), xp.ones_like(r))
+    rest = or_one(xp, -xp.expm1(-r))
+    return xp.where(r > 0.0, r * xp.exp(-r) / rest, xp.ones_like(r))
 
 
 def _efficient_back(xp: Any, at: Polar, rest: Array) -> Array:
