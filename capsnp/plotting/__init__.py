@@ -20,6 +20,7 @@ from capsnp.plotting.images import (
 )
 from capsnp.plotting.layers import filters
 from capsnp.plotting.routing import routing_heatmap
+from capsnp.plotting.squashes import squash_family
 from capsnp.plotting.stacks import stack_diagram
 from capsnp.plotting.usage import capsule_usage
 
@@ -41,6 +42,7 @@ __all__ = [
     "samples",
     "save",
     "squash_curves",
+    "squash_family",
     "stack_diagram",
     "training_curves",
 ]

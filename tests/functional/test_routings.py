@@ -215,7 +215,7 @@ def test_what_routing_by_agreement_keeps(name):
     rule = ROUTINGS[name].route
     fn = (lambda x, W: rule(x, W).c) if name == "em" else rule
     first = None if name == "self-attention" else (lambda x, W: rule(x, W, iterations=1).c)
-    check_routing(fn, first=first, normalize="outputs", examples=10, factor=16.0)
+    check_routing(fn, first=first, normalize="outputs", examples=10)
 
 
 @pytest.mark.parametrize("rule", RULES, ids=by_name)
