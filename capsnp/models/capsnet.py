@@ -330,7 +330,7 @@ class CapsNet(ClassifierMixin, TransformerMixin, ImageClassifierBase):
         for name in _COUNTS:
             expect_count(name, getattr(self, name))
         expect_count("augment", self.augment, minimum=0)
-        expect_rule(self.iterations, self.agreement, self.normalize, self.logits)
+        expect_rule(self.iterations, self.agreement, self.normalize, self.logits, self.squash)
         for name, choices in (
             ("squash", tuple(SQUASHES)),
             ("routing", tuple(ROUTINGS)),

@@ -106,7 +106,7 @@ _RULES = (
         route,
         _route_vjp,
         _nothing,
-        ("iterations", "agreement", "normalize", "logits"),
+        ("iterations", "agreement", "normalize", "logits", "squash"),
         ("gradient",),
     ),
     RoutingRule("leaky", leaky_route, leaky_route_vjp, _nothing, ("iterations", "squash")),
