@@ -167,7 +167,7 @@ class CapsNet(ClassifierMixin, TransformerMixin, ImageClassifierBase):
         margin_exponent: float = 2,
         reconstruction: float = 0.0005,
         decoder_hidden: tuple[int, int] = (512, 1024),
-        init_scale: float = 0.05,
+        init_scale: float = 0.025,
         n_iter: int = 10,
         batch_size: int = 20,
         learning_rate: float = 5e-4,

@@ -162,6 +162,7 @@ def test_loss_and_gradient_are_pytorchs(problem, options):
     "options",
     [
         {"logits": "batch"},
+        {"layout": "pixels"},
         {"squash": "efficient"},
         {"exponent": 1},
         {"norm": "naive"},

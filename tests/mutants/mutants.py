@@ -59,6 +59,9 @@ PSEUDO = "functional/pseudolikelihood.py"
 NEURONS = "functional/neurons.py"
 NEURON_MIXING = "functional/neuron_mixing.py"
 NETWORK = "models/_convolutional.py"
+CAPSNET = "models/_capsnet_network.py"
+CAPSNET_DECODER = "models/_capsnet_decoder.py"
+CAPSNET_TRAINING = "models/_capsnet_training.py"
 CAPSULES = "models/_capsule_training.py"
 CHAINS = "models/_chains.py"
 DECODER = "models/capsule_decoder.py"
@@ -1136,6 +1139,93 @@ LAYER_MUTANTS = (
     ),
 )
 
+CAPSNET_MUTANTS = (
+    Mutant(
+        "gradient of the rebuilt image's squared error without its 2",
+        CAPSNET,
+        "layers, 2.0 * self.reconstruction * error, products)",
+        "layers, self.reconstruction * error, products)",
+        "capsnet_gradient_by_complex_step",
+    ),
+    Mutant(
+        "mask of the classes not applied on the way back",
+        CAPSNET,
+        "xp.reshape(g, v.shape) * mask[:, :, None], gradient",
+        "xp.reshape(g, v.shape), gradient",
+        "capsnet_gradient_by_complex_step",
+    ),
+    Mutant(
+        "rebuilt image without a share in the capsules' gradient",
+        CAPSNET,
+        "g_v = g_v + g_masked",
+        "g_v = g_v + 0.0 * g_masked",
+        "capsnet_gradient_by_complex_step",
+    ),
+    Mutant(
+        "rectifier forgotten on the way back through the first convolution",
+        CAPSNET,
+        "g_a = second.to_images(h2 @ w2.mT) * xp.astype(a > 0, a.dtype)",
+        "g_a = second.to_images(h2 @ w2.mT)",
+        "capsnet_gradient_by_complex_step",
+    ),
+    Mutant(
+        "squash of the primary capsules forgotten on the way back",
+        CAPSNET,
+        'norm.squash_vjp(s, routed.pop("x"))',
+        'routed.pop("x")',
+        "capsnet_gradient_by_complex_step",
+    ),
+    Mutant(
+        "squash of the class capsules at their squashed values on the way back",
+        CAPSNET,
+        "self.router.back(x, W, norm.squash_vjp(z, g_v), record, **own)",
+        "self.router.back(x, W, norm.squash_vjp(v, g_v), record, **own)",
+        "capsnet_gradient_by_complex_step",
+    ),
+    Mutant(
+        "mask of the classes in another order",
+        CAPSNET,
+        "reshape(v * mask[:, :, None], (v.shape[0], -1))",
+        "reshape(v * mask[:, ::-1, None], (v.shape[0], -1))",
+        "capsnet_loss_by_loops",
+    ),
+    Mutant(
+        "gradient of neighbouring pixels laid out as channels",
+        CAPSNET,
+        'if self.layout == "channels":',
+        "if True:",
+        "tests/models/test_capsnet_network.py::test_gradient_is_the_slope_of_the_loss",
+    ),
+    Mutant(
+        "slope of the sigmoid without its second factor",
+        CAPSNET_DECODER,
+        "g = g * pixels * (1.0 - pixels)",
+        "g = g * pixels",
+        "capsnet_gradient_by_complex_step",
+    ),
+    Mutant(
+        "rectifiers of the decoder forgotten on the way back",
+        CAPSNET_DECODER,
+        "g = g * xp.astype(below > 0, g.dtype)",
+        "g = g * xp.ones_like(below)",
+        "capsnet_gradient_by_complex_step",
+    ),
+    Mutant(
+        "learning rate that falls in a step as in a pass",
+        CAPSNET_TRAINING,
+        "model.decay ** (self.step / self.per_epoch)",
+        "model.decay**self.step",
+        "tests/models/test_capsnet.py::test_the_rate_falls_by_the_decay_in_a_pass",
+    ),
+    Mutant(
+        "images moved one pixel too far at one end",
+        CAPSNET_TRAINING,
+        "integers(2 * most + 1, size",
+        "integers(2 * most, size",
+        "tests/models/test_capsnet.py::test_images_are_moved_and_zeros_come_in",
+    ),
+)
+
 SETTLING_MUTANTS = (
     Mutant(
         "prior on the squashed code: λy for λz",
@@ -1692,6 +1782,7 @@ MUTANTS = (
     *ENERGY_MUTANTS,
     *GRADIENT_MUTANTS,
     *LAYER_MUTANTS,
+    *CAPSNET_MUTANTS,
     *SETTLING_MUTANTS,
     *UNITS_MUTANTS,
     *NEURON_MUTANTS,

@@ -21,6 +21,7 @@ from capsnp.verification.claims import belief
 from capsnp.verification.claims import chains
 from capsnp.verification.claims import routing_gradients
 from capsnp.verification.claims import losses
+from capsnp.verification.claims import capsnet
 from capsnp.verification.claims import squashes
 from capsnp.verification.claims import routings
 
@@ -29,6 +30,7 @@ __all__ = [
     "autoencoder",
     "belief",
     "boltzmann",
+    "capsnet",
     "chains",
     "contrastive",
     "convolutions",
