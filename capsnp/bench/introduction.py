@@ -54,6 +54,13 @@ from step to step, so that it stands beside kept chains. `torch` is written with
 `torch.bernoulli` and `addmm_`. Where results are compared both are given capsnp's noise, where
 they are timed they draw their own."""
 
+_CAPSNET = """\
+- **A capsule network's routing** to its classes, by inner products and over outputs, three
+weightings, with the gradients in its inputs and its weights: by `route_with_record` and
+`route_vjp`, which form no predictions, and by automatic differentiation of `torch`, written by
+`einsum` as the formulas are printed or by `matmul` on predictions laid out for it, whichever is
+faster, its name in brackets."""
+
 _FLOOR = """\
 - **The floor** is the time of the matrix products alone at the speed of one large product, or
 of reading the arguments and writing the results once at the speed of copying, whichever is
@@ -70,6 +77,10 @@ _PRODUCTS = {
         "transforms, can go below it)"
     ),
     "rbm": "a step of a machine 5 with w (3 from layer to layer, 2 gradients)",
+    "capsnet": (
+        "routing forward and backward 11 with W (3 weightings, 2 agreements, 4 for their "
+        "gradients, 2 for those of the inputs and of W)"
+    ),
 }
 
 
@@ -92,12 +103,14 @@ def introduction(works: Collection[str], *, command: str, machine: str, rounds: 
     ('# Benchmarks of rbm', False)
     """
     layer = any(work in LAYER for work in works)
-    kinds = ["layer"] * layer + [work for work in ("autoencoder", "rbm") if work in works]
+    kinds = ["layer"] * (layer or "capsnet" in works)
+    kinds += [work for work in ("autoencoder", "rbm") if work in works]
     points = [
         _HOW.format(rounds=rounds, bounds="; ".join(_BOUNDS[kind] for kind in kinds)),
         *([_LAYER] if layer else []),
         *([_AUTOENCODER] if "autoencoder" in works else []),
         *([_RBM] if "rbm" in works else []),
+        *([_CAPSNET] if "capsnet" in works else []),
         _FLOOR.format(products=", ".join(_PRODUCTS[w] for w in _PRODUCTS if w in works)),
     ]
     of = f" of {next(iter(works))}" if len(works) == 1 else ""

@@ -1,4 +1,4 @@
-"""Peak memory of a step of contrastive divergence above its arguments and results.
+"""Peak memory of a step above its arguments and results.
 
 Each side is measured in a process of its own: what one has taken cannot serve the other.
 """
@@ -17,7 +17,7 @@ from capsnp.backend import get_backend
 from capsnp.bench.layers import layer_data
 from capsnp.bench.numpy_loops import NumpyLoops
 from capsnp.bench.pytorch import PyTorch
-from capsnp.bench.sides import Ours, Side
+from capsnp.bench.sides import Ours, Side, Work
 from capsnp.bench.sizes import LayerSizes
 from capsnp.bench.timing import equal_threads
 from capsnp.errors import RunError
@@ -41,6 +41,8 @@ class Peak:
     partner, form : str
     ours, theirs : int
         Bytes, the median of several processes.
+    work, case : str
+        What was done.
     """
 
     sizes: str
@@ -48,6 +50,8 @@ class Peak:
     form: str
     ours: int
     theirs: int
+    work: str = "memory"
+    case: str = "route, then cd_gradient"
 
     @property
     def ratio(self) -> float:
@@ -57,12 +61,18 @@ class Peak:
 
     def plain(self) -> dict[str, Any]:
         """As JSON has it."""
-        case = {"work": "memory", "case": "route, then cd_gradient"}
-        return case | asdict(self) | {"ratio": self.ratio}
+        return {"work": self.work, "case": self.case} | asdict(self) | {"ratio": self.ratio}
 
 
 def measure_peaks(
-    sides: Sequence[Side], sizes: LayerSizes, *, dtype: str, threads: int, rounds: int
+    sides: Sequence[Side],
+    sizes: LayerSizes,
+    *,
+    dtype: str,
+    threads: int,
+    rounds: int,
+    work: str = "memory",
+    case: str = "route, then cd_gradient",
 ) -> list[Peak]:
     """The peaks of capsnp and of each partner that runs in a new process as it does in this one.
 
@@ -75,6 +85,8 @@ def measure_peaks(
     threads : int
     rounds : int
         Processes of each.
+    work, case : str
+        A step of contrastive divergence, or "capsnet": routing forward and backward.
     """
     peaks: dict[str, int] = {}
     taking_part = [side for side in sides if side.name != "torch-compile"]
@@ -86,10 +98,11 @@ def measure_peaks(
             "sizes": asdict(sizes),
             "dtype": dtype,
             "threads": threads,
+            "work": work,
         }
         peaks[side.name] = int(statistics.median(_ask(question) for _ in range(rounds)))
     return [
-        Peak(str(sizes), side.name, side.form, peaks["capsnp"], peaks[side.name])
+        Peak(str(sizes), side.name, side.form, peaks["capsnp"], peaks[side.name], work, case)
         for side in taking_part[1:]
     ]
 
@@ -117,13 +130,23 @@ def answer(question: dict[str, Any]) -> int:
         side = NumpyLoops()
     torch = sys.modules.get("torch")
     with backend.holding(dtype), equal_threads(question["threads"], torch):
-        side.finish(side.cd_step(*layer_data(_TINY, dtype))())
-        step = side.cd_step(*layer_data(sizes, dtype))
+        side.finish(_step(side, question["work"], _TINY, dtype)())
+        step = _step(side, question["work"], sizes, dtype)
         before = start_peak()
         result = step()
         side.finish(result)
         taken = peak() - before
-    return max(0, taken - side.to_host(result).nbytes)
+    results = result if isinstance(result, tuple) else (result,)
+    return max(0, taken - sum(side.to_host(array).nbytes for array in results))
+
+
+def _step(side: Side, work: str, sizes: LayerSizes, dtype: str) -> Work:
+    """What is measured, prepared."""
+    if work == "capsnet":
+        from capsnp.bench.capsnet import gradient_data, gradient_work
+
+        return gradient_work(side, *gradient_data(sizes, dtype))  # type: ignore[arg-type]
+    return side.cd_step(*layer_data(sizes, dtype))
 
 
 def start_peak() -> int:

@@ -48,7 +48,7 @@ class PyTorch:
 
     def choose(self, prepare: Callable[["PyTorch"], Work], *, rounds: int) -> "PyTorch":
         """The same in the form that does the work which is prepared the fastest."""
-        sides = {form: self._as(form) for form in self._forms}
+        sides = {form: self.written(form) for form in self._forms}
         calls = {
             form: functools.partial(_call, prepare(side), side.finish)
             for form, side in sides.items()
@@ -92,7 +92,8 @@ class PyTorch:
     def _form(self) -> "Form":
         return self._forms[self.form]
 
-    def _as(self, form: str) -> "PyTorch":
+    def written(self, form: str) -> "PyTorch":
+        """The same in another form."""
         return PyTorch(self.dtype, device=self.device, compiled=self.compiled, form=form)
 
     def _work(

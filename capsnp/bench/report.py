@@ -29,8 +29,8 @@ def tables(results: Results) -> list[Table]:
     found = [machine_table(results), *comparison_tables(results.rows)]
     if results.rows or results.memory:
         found.append(summary_table(results))
-    if results.memory:
-        found.append(memory_table(results.memory))
+    for case in dict.fromkeys(peak.case for peak in results.memory):
+        found.append(memory_table([peak for peak in results.memory if peak.case == case]))
     found += [growth_table(growth) for growth in results.scaling]
     if results.scaling:
         found.append(slope_table(results.scaling))
@@ -127,7 +127,8 @@ def summary_table(results: Results) -> Table:
         if row.partner:
             values[row.partner] = row.ratio
     for peak in results.memory:
-        rows.setdefault("memory of a cd-step", {})[peak.partner] = peak.ratio
+        step = "a cd-step" if peak.work == "memory" else peak.case
+        rows.setdefault(f"memory of {step}", {})[peak.partner] = peak.ratio
     columns = [
         Column(name, f"{name} / capsnp", ".2f", "higher")
         for name in PARTNERS

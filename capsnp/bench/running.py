@@ -9,6 +9,7 @@ from typing import Any
 
 from capsnp.backend import Backend, get_backend
 from capsnp.bench.autoencoder import Autoencoder
+from capsnp.bench.capsnet import gradient_cases, gradient_peaks
 from capsnp.bench.cases import Case, Row, measure
 from capsnp.bench.layers import Layer, decoder_data, layer_data
 from capsnp.bench.machine import Machine, device_name, measured
@@ -24,7 +25,7 @@ from capsnp.bench.timing import equal_threads
 from capsnp.blocks import n_threads
 from capsnp.errors import BackendError, OptionError
 
-COMPARED = ("cd-step", "routing", "autoencoder", "decoder", "rbm")
+COMPARED = ("cd-step", "routing", "autoencoder", "decoder", "rbm", "capsnet")
 WORKS = (*COMPARED, "pipeline", "scaling", "memory")
 PARTNERS = ("torch", "torch-compile", "numpy", "sklearn")
 
@@ -243,7 +244,7 @@ def run(
                 )
                 along.append((task, row))
             elif task == "memory":
-                results.memory = _memory(chosen, sides, threads, say)
+                results.memory += _memory(chosen, sides, threads, say)
             elif task == "pipeline":
                 results.pipeline = stage_seconds(
                     chosen.sizes, dtype=chosen.dtype, backend=chosen.backend.name
@@ -251,6 +252,8 @@ def run(
             else:
                 for case in _cases(task, chosen, machine, sides):
                     results.rows += measure(case, rounds=chosen.rounds)
+                if task == "capsnet":
+                    results.memory += _memory(chosen, sides, threads, say, classes=True)
         results.scaling = growths(along)
     return results
 
@@ -263,17 +266,21 @@ def _tasks(chosen: Plan) -> list[str | Point]:
     return tasks
 
 
-def _memory(chosen: Plan, sides: Sequence[Side], threads: int, say: Say) -> list[Peak]:
+def _memory(
+    chosen: Plan, sides: Sequence[Side], threads: int, say: Say, *, classes: bool = False
+) -> list[Peak]:
+    """Of a step of contrastive divergence, or of routing to classes and back."""
     if device_name(chosen.backend):
         say("memory is left out: it is measured on a host alone")
         return []
-    return measure_peaks(
-        sides,
-        chosen.sizes.layer,
-        dtype=chosen.dtype,
-        threads=threads,
-        rounds=min(chosen.rounds, FEW),
-    )
+    how: dict[str, Any] = {
+        "dtype": chosen.dtype,
+        "threads": threads,
+        "rounds": min(chosen.rounds, FEW),
+    }
+    if classes:
+        return gradient_peaks(chosen.sizes.classes, sides=sides, **how)
+    return measure_peaks(sides, chosen.sizes.layer, **how)
 
 
 def trial(work: str, chosen: Plan, side: Side) -> Work:
@@ -290,6 +297,9 @@ def _cases(work: str, chosen: Plan, machine: Machine, sides: Sequence[Side]) -> 
         sklearn = "sklearn" in chosen.partners and not device_name(chosen.backend)
         return learning.cases(machine, sides, sklearn=sklearn)
     rounds = min(chosen.rounds, FEW)
+    if work == "capsnet":
+        sizes, dtype = chosen.sizes.classes, chosen.dtype
+        return gradient_cases(sizes, dtype=dtype, machine=machine, sides=sides, rounds=rounds)
     sides = [
         side.choose(lambda s: trial(work, chosen, s), rounds=rounds)
         if isinstance(side, PyTorch) and not side.compiled and work in ("routing", "decoder")
@@ -323,12 +333,11 @@ def _sides(chosen: Plan, say: Say) -> list[Side]:
     sides: list[Side] = [Ours(chosen.backend, chosen.dtype)]
     on_device = bool(device_name(chosen.backend))
     x, W = layer_data(chosen.sizes.layer, chosen.dtype)
-    layer = set(chosen.works) != {"rbm"}
+    works = set(chosen.works)
+    layer = bool(works - {"rbm", "capsnet"})
     for name in chosen.partners:
-        if name == "sklearn" or (
-            name == "torch-compile" and not layer
-        ):  # no side of a layer's work
-            continue
+        if name == "sklearn" or (name == "torch-compile" and works == {"rbm"}):
+            continue  # no side of a layer's work
         if name == "numpy":
             if on_device:
                 say("numpy is left out: capsnp computes on a device that NumPy does not reach")

@@ -49,6 +49,14 @@ class LayerSizes:
         """
         return 1 if iterations == 1 else 2 * iterations
 
+    def gradient_products(self, iterations: int) -> int:
+        """Products of W with capsules in routing by inner products, forward and backward.
+
+        Weightings and agreements forward, two for each of these agreements backward, and both
+        gradients.
+        """
+        return 2 * iterations - 1 + 2 * (iterations - 1) + 2
+
     def doubled(self, axis: str, times: int) -> "LayerSizes":
         """From a quarter of one size, doubled so many times."""
         return replace(self, **{axis: max(1, getattr(self, axis) // 4) * 2**times})
@@ -152,6 +160,8 @@ class Sizes:
         Of the scaling: each axis from a quarter of this to eight times as much.
     machine : MachineSizes
         Of the restricted Boltzmann machine.
+    classes : LayerSizes
+        Of routing to the capsules of a network's classes.
     rounds : int
         Turns of each contestant, unless asked for otherwise.
     pipeline : mapping
@@ -163,6 +173,7 @@ class Sizes:
     images: ImageSizes
     scaled: LayerSizes
     machine: MachineSizes
+    classes: LayerSizes
     rounds: int
     pipeline: Mapping[str, Any] = field(default_factory=dict)
 
@@ -197,6 +208,7 @@ SIZES = {
             ImageSizes(8, 16, 8, 5),
             LayerSizes(16, 48, 4, 8, 6),
             MachineSizes(16, 48, 20, 4),
+            LayerSizes(8, 36, 4, 5, 6),
             3,
             _TINY_RUN,
         ),
@@ -206,6 +218,7 @@ SIZES = {
             ImageSizes(128, 28, 128, 9),
             PAPER,
             MachineSizes(100, 784, 500, 60),
+            LayerSizes(128, 1152, 8, 10, 16),
             15,
         ),
         Sizes(
@@ -214,6 +227,7 @@ SIZES = {
             ImageSizes(512, 28, 128, 9),
             LayerSizes(200, 1152, 8, 20, 16),
             MachineSizes(100, 784, 2000, 60),
+            LayerSizes(512, 1152, 8, 10, 16),
             7,
             {"preset": "default"},
         ),

@@ -18,7 +18,8 @@ def bench(
         list[str],
         typer.Argument(
             metavar="[WORK]...",
-            help="cd-step, routing, autoencoder, decoder, rbm, pipeline, scaling, memory or all.",
+            help="cd-step, routing, autoencoder, decoder, rbm, capsnet, pipeline, scaling, "
+            "memory or all.",
         ),
     ] = ["all"],  # noqa: B006  typer copies it
     against: Annotated[

@@ -20,7 +20,14 @@ def _no_time_to_settle(monkeypatch):
 
 @pytest.mark.parametrize(
     ("work", "cases"),
-    [("cd-step", 2), ("routing", 6), ("decoder", 2), ("autoencoder", 1), ("rbm", 2)],
+    [
+        ("cd-step", 2),
+        ("routing", 6),
+        ("decoder", 2),
+        ("autoencoder", 1),
+        ("rbm", 2),
+        ("capsnet", 1),
+    ],
 )
 def test_rows_on_the_terminal_and_in_a_file(work, cases, tmp_path, capsnp):
     file = tmp_path / "times.json"
@@ -133,6 +140,20 @@ def test_memory_and_pipeline(tmp_path, capsnp):
     assert memory["theirs"] > 0
     assert {"autoencoder", "capsules", "decoder", "evaluation"} <= set(found["pipeline"])
     assert "memory of a cd-step" in page.read_text()
+
+
+def test_routing_and_its_gradient_hold_less_than_pytorch(tmp_path, capsnp):
+    file, page = tmp_path / "a.json", tmp_path / "a.md"
+    options = ("--sizes", "small", "--repeat", 1, "--against", "torch", "--quiet")
+    result = capsnp("bench", "capsnet", *options, "--json", file, "--report", page)
+    assert result.exit_code == 0, result.output
+    found = json.loads(file.read_text())
+    (row,), (memory,) = found["rows"], found["memory"]
+    assert row["difference"] <= row["bound"]
+    assert (memory["work"], memory["partner"]) == ("capsnet", "torch")
+    assert memory["theirs"] > 0
+    assert "memory of routing, forward and backward" in page.read_text()
+    assert "4 for their gradients" in " ".join(page.read_text().split())
 
 
 def test_check_names_what_has_become_too_slow(tmp_path, capsnp):
