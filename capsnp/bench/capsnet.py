@@ -75,7 +75,8 @@ def gradient_peaks(
     sizes: LayerSizes, *, dtype: str, sides: Sequence[Side], threads: int, rounds: int
 ) -> list[Peak]:
     """The peaks of memory."""
-    taking_part = gradient_sides(sizes, dtype, sides, 1)
+    eager = [side for side in sides if not (isinstance(side, PyTorch) and side.compiled)]
+    taking_part = gradient_sides(sizes, dtype, eager, 1)
     return measure_peaks(
         taking_part, sizes, dtype=dtype, threads=threads, rounds=rounds, work="capsnet", case=CASE
     )
@@ -86,13 +87,17 @@ def gradient_sides(
 ) -> list[Ours | PyTorch]:
     """capsnp and PyTorch, as it runs and compiled, each in its fastest form."""
     data = gradient_data(sizes, dtype)
-    taking_part = [side for side in sides if isinstance(side, Ours | PyTorch)]
-    eager = [side for side in taking_part if isinstance(side, PyTorch) and not side.compiled]
-    if not eager:
-        return taking_part
-    from capsnp.bench.torch_capsnet import FORMS
 
-    calls = {form: gradient_work(eager[0].written(form), *data) for form in FORMS}
-    times = interleave(calls, rounds=rounds)
-    fastest = min(times, key=lambda form: times[form].median)
-    return [side.written(fastest) if isinstance(side, PyTorch) else side for side in taking_part]
+    def fastest(side: PyTorch) -> PyTorch:
+        from capsnp.bench.torch_capsnet import FORMS
+
+        written = {form: side.written(form) for form in FORMS}
+        calls = {form: gradient_work(written[form], *data) for form in FORMS}
+        times = interleave(calls, rounds=rounds)
+        return written[min(times, key=lambda form: times[form].median)]
+
+    return [
+        fastest(side) if isinstance(side, PyTorch) else side
+        for side in sides
+        if isinstance(side, Ours | PyTorch)
+    ]

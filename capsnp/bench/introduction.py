@@ -58,8 +58,8 @@ _CAPSNET = """\
 - **A capsule network's routing** to its classes, by inner products and over outputs, three
 weightings, with the gradients in its inputs and its weights: by `route_with_record` and
 `route_vjp`, which form no predictions, and by automatic differentiation of `torch`, written by
-`einsum` as the formulas are printed or by `matmul` on predictions laid out for it, whichever is
-faster, its name in brackets."""
+`einsum` as the formulas are printed, by `matmul` on predictions laid out for it or by
+element-wise `sums`, whichever is the fastest, as it runs and compiled, its name in brackets."""
 
 _FLOOR = """\
 - **The floor** is the time of the matrix products alone at the speed of one large product, or

@@ -42,9 +42,21 @@ def route_matmul(x: Tensor, W: Tensor, iterations: int) -> Tensor:
     return z[:, :, 0]
 
 
+def route_sums(x: Tensor, W: Tensor, iterations: int) -> Tensor:
+    """Sums (B, J, D), element-wise, what a compiler fuses."""
+    u = torch.einsum("ijdp,bip->bijd", W, x)
+    logits = torch.zeros(u.shape[:3], dtype=u.dtype, device=u.device)
+    for k in range(iterations):
+        z = (logits.softmax(2)[..., None] * u).sum(1)
+        if k < iterations - 1:
+            logits = logits + (u * squash(z)[:, None]).sum(-1)
+    return z
+
+
 FORMS: dict[str, Callable[[Tensor, Tensor, int], Tensor]] = {
     "einsum": route_einsum,
     "matmul": route_matmul,
+    "sums": route_sums,
 }
 
 
