@@ -15,6 +15,10 @@ FUNCTIONS = {
     "route by dot over outputs": lambda x, W, c: (
         F.route(x, W, agreement="dot", normalize="outputs").z
     ),
+    "route_vjp by cosine": lambda x, W, c: F.route_vjp(x, W, F.forward(x, W, c)).W,
+    "route_vjp by dot over outputs": lambda x, W, c: (
+        F.route_vjp(x, W, F.forward(x, W, c), agreement="dot", normalize="outputs").x
+    ),
     "route once": lambda x, W, c: F.route(x, W, iterations=1).z,
     "cd_gradient": F.cd_gradient,
     "free_energy": F.free_energy,
