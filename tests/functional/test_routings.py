@@ -154,6 +154,20 @@ def test_libraries_agree(library, rng, rule):
         np.testing.assert_allclose(got, wanted, rtol=rtol, atol=rtol * max(1, np.max(abs(wanted))))
 
 
+@pytest.mark.parametrize("rule", RULES, ids=by_name)
+def test_device_stays(rng, rule):
+    """The strict library has devices that are as apart as two GPUs are."""
+    strict = pytest.importorskip("array_api_strict")
+    device = strict.Device("device1")
+    x, W, learned = problem(rng, rule, SHAPES[0])
+    g = strict.asarray(rng.standard_normal((2, 3, 4)), device=device)
+    x, W = (strict.asarray(array, device=device) for array in (x, W))
+    learned = {name: strict.asarray(value, device=device) for name, value in learned.items()}
+    gradient = rule.vjp(x, W, g, **learned)
+    for array in (*rule.route(x, W, **learned), *gradient.values()):
+        assert array.device == device
+
+
 # --- invariants -------------------------------------------------------------------------------
 
 
