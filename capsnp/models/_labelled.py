@@ -40,7 +40,8 @@ class ImageRows:
         images = np.asarray(self.rows[rows]).reshape(-1, *self.image)
         if (self.low, self.high) == (0.0, 1.0):
             return images
-        return (images - self.low) / (self.high - self.low)
+        low, high = 0.5 * self.low, 0.5 * self.high  # whose difference does not overflow
+        return (0.5 * images - low) / (high - low)
 
 
 class ImageClassifierBase(Estimator):
@@ -83,6 +84,8 @@ class ImageClassifierBase(Estimator):
                 del self.feature_names_in_
         if self.pixel_range_ == (0.0, 1.0):
             _expect_pixels(X)
+        else:
+            expect_finite("X", X)
         return ImageRows(X, self.image_shape_, *self.pixel_range_)
 
     def _shape_of_rows(self, n: int) -> Shape:

@@ -474,7 +474,7 @@ class CapsNet(ClassifierMixin, TransformerMixin, ImageClassifierBase):
             return self._backend.to_host(network.rebuild(v, keep, self.weights_))
 
         pixels = np.concatenate(self._map(block, n)).reshape(n, *self.image_shape_)
-        return pixels if (low, high) == (0.0, 1.0) else low + (high - low) * pixels
+        return pixels if (low, high) == (0.0, 1.0) else low * (1.0 - pixels) + high * pixels
 
     def reconstruct(self, X: Any, labels: Any = None) -> np.ndarray:
         """Images rebuilt from one capsule each: `inverse_transform` of `transform`.

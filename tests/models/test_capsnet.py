@@ -276,6 +276,15 @@ def test_rows_of_any_range_are_scaled(images, labels):
     assert rebuilt.min() < 0
     assert rebuilt.min() >= rows.min()
     assert rebuilt.max() > 1
+    with pytest.raises(DomainError, match="X: expected finite numbers, got infinity"):
+        model.predict(np.full((1, 9, 8, 1), np.inf))
+
+
+def test_rows_of_the_widest_range_are_finite(labels):
+    rows = np.random.default_rng(0).uniform(-1, 1, (24, 72)) * np.finfo("float64").max
+    model = CapsNet(**TINY, image_shape=(9, 8, 1), dtype="float64").fit(rows, labels)
+    assert np.isfinite(model.transform(rows)).all()
+    assert np.isfinite(model.reconstruct(rows)).all()
 
 
 def test_without_reconstruction_there_is_no_decoder(images, labels):
