@@ -95,7 +95,7 @@ def torch_em(torch, x, u, options, learned):
         mu = torch.einsum("bij,bijd->bjd", R, u) / S[..., None]
         q = (R[..., None] * (u - mu[:, None]) ** 2).sum(dim=1)
         v = (q + nu * tau) / (S + nu)[..., None]
-        cost = ((learned["beta_u"][:, None] + torch.log(torch.sqrt(v))) * S[..., None]).sum(2)
+        cost = ((learned["beta_u"][:, None] + torch.log(torch.sqrt(v / tau))) * S[..., None]).sum(2)
         s = options["inverse_temperature"] * (1 - 0.95 ** (t + 1)) * (learned["beta_a"] - cost)
     n = torch.linalg.vector_norm(mu, dim=2, keepdim=True)
     return torch.exp(s / 2)[..., None] * mu / n
@@ -316,14 +316,15 @@ def test_em_raises_the_likelihood_that_it_is_named_for(rng):
 def test_the_squashed_length_in_em_is_the_activation(rng):
     rule = ROUTINGS["em"]
     x, W, learned = problem(rng, rule, SHAPES[0])
-    z = rule.route(x, W, iterations=1, inverse_temperature=2.0, **learned).z
+    options = {"iterations": 1, "inverse_temperature": 2.0, "prior_variance": 0.01}
+    z = rule.route(x, W, **options, **learned).z
     u, a = predictions(x, W), length(x)
     for b, j in itertools.product(range(2), range(3)):
         R = a[b] / 3
         S = R.sum()
         mu = R @ u[b, :, j] / S
         v = (R @ (u[b, :, j] - mu) ** 2 + 0.01) / (S + 1)
-        cost = S * np.sum(learned["beta_u"][j] + np.log(np.sqrt(v)))
+        cost = S * np.sum(learned["beta_u"][j] + np.log(np.sqrt(v / 0.01)))
         activation = 1 / (1 + np.exp(-2.0 * 0.05 * (learned["beta_a"][j] - cost)))
         np.testing.assert_allclose(length(squash(z[b, j])), activation, rtol=1e-10)
         np.testing.assert_allclose(z[b, j] / length(z[b, j]), mu / length(mu), rtol=1e-10)

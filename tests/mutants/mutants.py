@@ -591,8 +591,8 @@ ROUTINGS_MUTANTS = (
     Mutant(
         "log v for log √v in the cost",
         EM,
-        "cost = 0.5 * xp.sum(xp.log(variance), axis=2)",
-        "cost = xp.sum(xp.log(variance), axis=2)",
+        "cost = 0.5 * xp.sum(xp.log(variance / steps.prior_variance), axis=2)",
+        "cost = xp.sum(xp.log(variance / steps.prior_variance), axis=2)",
         "em_routing_by_hand",
     ),
     Mutant(

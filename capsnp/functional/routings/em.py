@@ -32,9 +32,9 @@ def em_route(
     W: Array,
     *,
     iterations: int = 3,
-    inverse_temperature: float = 0.01,
+    inverse_temperature: float = 0.02,
     prior_votes: float = 1.0,
-    prior_variance: float = 0.01,
+    prior_variance: float = 1e-4,
     beta_u: Array | None = None,
     beta_a: Array | None = None,
 ) -> Routing:
@@ -49,7 +49,8 @@ def em_route(
         v_{jd} = \frac{\nu \tau^2 + \sum_i R_{ij} (u_{ijd} - \mu_{jd})^2}{\nu + S_j}
 
     .. math::
-        s_j = \lambda_t \Big( \beta_{a,j} - S_j \sum_d (\beta_{u,j} + \tfrac12 \log v_{jd}) \Big)
+        s_j = \lambda_t \Big( \beta_{a,j} - S_j \sum_d \big( \beta_{u,j}
+            + \tfrac12 \log (v_{jd}/\tau^2) \big) \Big)
 
     with the activation :math:`a_j = \sigma(s_j)`, and the E-step is
 
@@ -71,7 +72,8 @@ def em_route(
         ν and τ², above 0: variances are those that would be if ν further votes of variance τ² had
         been seen, the maximum a posteriori with an inverse-gamma prior.
     beta_u, beta_a : array, shape (J,), optional
-        Learned: the cost of describing a vote, and what an activation is worth. Zeros by default.
+        Learned: the cost of describing a vote whose variance is the prior's, and what an
+        activation is worth. Zeros by default.
 
     Returns
     -------
@@ -89,12 +91,13 @@ def em_route(
 
     Notes
     -----
-    The paper has no prior: ν = 0. Where all votes for an output agree in a dimension, with one
-    input already, the variance is then 0, its logarithm infinite, and the next E-step 0/0; public
-    programs add a small number in one or several places. With the prior it is
+    The paper's β_u is β_u − ½ log τ² here, so that the first value 0 switches outputs neither all
+    on nor all off. The paper has no prior, ν = 0. Where all votes for an output agree in a
+    dimension, with one input already, the variance is then 0, its logarithm infinite, and the next
+    E-step 0/0; public programs add a small number in one or several places. With the prior it is
     ν τ²/(ν + S_j). An output without any vote has μ_j = 0 and v = τ². |s_j| is cut at the
     logarithm of the largest number, far beyond where the activation rounds to 0 or 1. Squared
-    votes must be finite.
+    votes must be finite. The length of another squash than Sabour's is not the activation.
 
     References
     ----------
@@ -106,12 +109,10 @@ def em_route(
     >>> import numpy as np
     >>> x = np.full((1, 4, 1), 0.9)
     >>> W = np.asarray([[1.0, 1.0], [1.1, -0.5], [0.9, 0.2], [-1.0, 0.2]])[..., None, None]
-    >>> c, z = em_route(x, W, iterations=4, inverse_temperature=1.0)
+    >>> c, z = em_route(x, W, iterations=4, inverse_temperature=1.0, prior_variance=0.1)
     >>> c[0].T.round(2)
-    array([[1.  , 1.  , 0.51, 0.  ],
-           [0.  , 0.  , 0.49, 1.  ]])
-    >>> (length(z) ** 2 / (1 + length(z) ** 2)).round(2)
-    array([[0.74, 0.66]])
+    array([[0.98, 0.93, 0.58, 0.  ],
+           [0.02, 0.07, 0.42, 1.  ]])
     """
     xp = _expect(x, W, beta_u, beta_a)
     steps = _Steps(iterations, inverse_temperature, prior_votes, prior_variance)
@@ -129,9 +130,9 @@ def em_route_vjp(
     g: Array,
     *,
     iterations: int = 3,
-    inverse_temperature: float = 0.01,
+    inverse_temperature: float = 0.02,
     prior_votes: float = 1.0,
-    prior_variance: float = 0.01,
+    prior_variance: float = 1e-4,
     beta_u: Array | None = None,
     beta_a: Array | None = None,
 ) -> dict[str, Array]:
@@ -161,7 +162,7 @@ def em_route_vjp(
     >>> import numpy as np
     >>> x, W, g = np.ones((1, 1, 1)), np.ones((1, 1, 1, 1)), np.ones((1, 1, 1))
     >>> em_route_vjp(x, W, g, iterations=1)["beta_a"].round(5)
-    array([0.00025])
+    array([0.0005])
     """
     xp = _expect(x, W, beta_u, beta_a)
     steps = _Steps(iterations, inverse_temperature, prior_votes, prior_variance)
@@ -207,7 +208,7 @@ class _MStep(NamedTuple):
     variance: Array
     """v (B, J, D)."""
     cost: Array
-    """Σ_d (β_u + ½ log v) (B, J), of one vote."""
+    """Σ_d (β_u + ½ log v/τ²) (B, J), of one vote."""
     s: Array
     """(B, J)."""
 
@@ -227,7 +228,7 @@ def _m_steps(
         spread = weigh(xp, R, off * off)
         share = steps.prior_votes * steps.prior_variance
         variance = (spread + share) / (total + steps.prior_votes)[..., None]
-        cost = 0.5 * xp.sum(xp.log(variance), axis=2)
+        cost = 0.5 * xp.sum(xp.log(variance / steps.prior_variance), axis=2)
         cost = cost if beta_u is None else cost + u.shape[3] * beta_u
         gain = -total * cost if beta_a is None else beta_a - total * cost
         found.append(_MStep(c, total, mean, variance, cost, steps.sharpness(t) * gain))

@@ -76,7 +76,7 @@ def em(x: np.ndarray, u: np.ndarray, beta_u: np.ndarray, beta_a: np.ndarray) -> 
         mu = np.sum(R[..., None] * u, axis=0) / S
         v = np.sum(R[..., None] * (u - mu) ** 2, axis=0) + nu * EM["prior_variance"]
         v = v / (S + nu)
-        costs = S * (beta_u[:, None] + 0.5 * np.log(v))
+        costs = S * (beta_u[:, None] + 0.5 * np.log(v / EM["prior_variance"]))
         s = EM["inverse_temperature"] * (1.0 - 0.95**t) * (beta_a - np.sum(costs, axis=1))
         density = np.prod(np.exp(-((u - mu) ** 2) / (2.0 * v)) / np.sqrt(2.0 * np.pi * v), axis=2)
         weights = density / (1.0 + np.exp(-s))
