@@ -50,9 +50,9 @@ def _ours(x: Any, W: Any, g: Any) -> tuple[Any, ...]:
 
 
 def gradient_cases(
-    sizes: LayerSizes, *, dtype: str, machine: Machine, sides: Sequence[Side], rounds: int
+    sizes: LayerSizes, *, dtype: str, machine: Machine, sides: Sequence[Ours | PyTorch]
 ) -> Iterator[Case]:
-    """Routing forward and backward by capsnp and by PyTorch, which is in its fastest form."""
+    """Routing forward and backward."""
     data = gradient_data(sizes, dtype)
     names = ("z", "the gradient in x", "the gradient in W")
     results = 2 * data[0].size + 2 * data[1].size + 2 * data[2].size
@@ -60,10 +60,7 @@ def gradient_cases(
         "capsnet",
         CASE,
         str(sizes),
-        [
-            contestant(side, gradient_work(side, *data), names)
-            for side in gradient_sides(sizes, dtype, sides, rounds)
-        ],
+        [contestant(side, gradient_work(side, *data), names) for side in sides],
         machine.floor(
             sizes.gradient_products(ITERATIONS) * sizes.product, results, np.dtype(dtype).itemsize
         ),

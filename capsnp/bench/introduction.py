@@ -30,6 +30,7 @@ _BOUNDS = {
         "2 % of how far the autoencoder's weights moved in 3 steps (as Adam turns the rounding of "
         "gradients that are almost 0 into steps)"
     ),
+    "capsnet": "a thousandth of a whole network's gradient",
     "rbm": (
         "1 % of how far a machine's weights moved in 3 steps with the same noise (in which a "
         "number next to its probability may fall on the other side of it)"
@@ -59,7 +60,10 @@ _CAPSNET = """\
 weightings, with the gradients in its inputs and its weights: by `route_with_record` and
 `route_vjp`, which form no predictions, and by automatic differentiation of `torch`, written by
 `einsum` as the formulas are printed, by `matmul` on predictions laid out for it or by
-element-wise `sums`, whichever is the fastest, as it runs and compiled, its name in brackets."""
+element-wise `sums`, whichever is the fastest, as it runs and compiled, its name in brackets. The
+whole network is the paper's with its decoder, a step forward, backward and Adam, beside `torch`
+with the same form of routing, `torch.nn.functional` and the fused Adam, images channels first or
+last, whichever is faster."""
 
 _FLOOR = """\
 - **The floor** is the time of the matrix products alone at the speed of one large product, or
@@ -79,7 +83,8 @@ _PRODUCTS = {
     "rbm": "a step of a machine 5 with w (3 from layer to layer, 2 gradients)",
     "capsnet": (
         "routing forward and backward 11 with W (3 weightings, 2 agreements, 4 for their "
-        "gradients, 2 for those of the inputs and of W)"
+        "gradients, 2 for those of the inputs and of W), a step of the whole network besides "
+        "these 2 first convolutions, 3 second ones and 9 products of the decoder"
     ),
 }
 
@@ -104,7 +109,7 @@ def introduction(works: Collection[str], *, command: str, machine: str, rounds: 
     """
     layer = any(work in LAYER for work in works)
     kinds = ["layer"] * (layer or "capsnet" in works)
-    kinds += [work for work in ("autoencoder", "rbm") if work in works]
+    kinds += [work for work in ("autoencoder", "capsnet", "rbm") if work in works]
     points = [
         _HOW.format(rounds=rounds, bounds="; ".join(_BOUNDS[kind] for kind in kinds)),
         *([_LAYER] if layer else []),

@@ -9,7 +9,8 @@ from typing import Any
 
 from capsnp.backend import Backend, get_backend
 from capsnp.bench.autoencoder import Autoencoder
-from capsnp.bench.capsnet import gradient_cases, gradient_peaks
+from capsnp.bench.capsnet import gradient_cases, gradient_peaks, gradient_sides
+from capsnp.bench.capsnet_step import NetworkStep
 from capsnp.bench.cases import Case, Row, measure
 from capsnp.bench.layers import Layer, decoder_data, layer_data
 from capsnp.bench.machine import Machine, device_name, measured
@@ -279,7 +280,7 @@ def _memory(
         "rounds": min(chosen.rounds, FEW),
     }
     if classes:
-        return gradient_peaks(chosen.sizes.classes, sides=sides, **how)
+        return gradient_peaks(chosen.sizes.network.routing, sides=sides, **how)
     return measure_peaks(sides, chosen.sizes.layer, **how)
 
 
@@ -298,8 +299,7 @@ def _cases(work: str, chosen: Plan, machine: Machine, sides: Sequence[Side]) -> 
         return learning.cases(machine, sides, sklearn=sklearn)
     rounds = min(chosen.rounds, FEW)
     if work == "capsnet":
-        sizes, dtype = chosen.sizes.classes, chosen.dtype
-        return gradient_cases(sizes, dtype=dtype, machine=machine, sides=sides, rounds=rounds)
+        return _network_cases(chosen, machine, sides, rounds)
     sides = [
         side.choose(lambda s: trial(work, chosen, s), rounds=rounds)
         if isinstance(side, PyTorch) and not side.compiled and work in ("routing", "decoder")
@@ -315,6 +315,17 @@ def _cases(work: str, chosen: Plan, machine: Machine, sides: Sequence[Side]) -> 
         return layer.decoder()
     autoencoder = Autoencoder(chosen.sizes.images, dtype=chosen.dtype, backend=chosen.backend)
     return autoencoder.step(machine, sides, rounds=chosen.rounds)
+
+
+def _network_cases(
+    chosen: Plan, machine: Machine, sides: Sequence[Side], rounds: int
+) -> Iterator[Case]:
+    """Of a capsule network: its routing, and all of it."""
+    sizes, dtype = chosen.sizes.network, chosen.dtype
+    fastest = gradient_sides(sizes.routing, dtype, sides, rounds)
+    yield from gradient_cases(sizes.routing, dtype=dtype, machine=machine, sides=fastest)
+    step = NetworkStep(sizes, dtype=dtype, backend=chosen.backend)
+    yield from step.cases(machine, fastest, rounds=rounds)
 
 
 def _torch(chosen: Plan) -> Any:

@@ -1,5 +1,6 @@
 """Sizes of the work, and how many multiplications its formulas have."""
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -146,6 +147,72 @@ class MachineSizes:
 
 
 @dataclass(frozen=True)
+class NetworkSizes:
+    """A batch of square images of one channel, and a capsule network.
+
+    Examples
+    --------
+    >>> sizes = NetworkSizes(128, 28, 256, 9, 32, 8, 10, 16, (512, 1024))
+    >>> str(sizes), str(sizes.routing)
+    ('128 × 28×28×1 → 1152×8 → 10×16', '128 × 1152×8 → 10×16')
+    """
+
+    batch: int
+    side: int
+    filters: int
+    kernel: int
+    channels: int
+    dim_in: int
+    n_out: int
+    dim_out: int
+    hidden: tuple[int, int]
+
+    def __str__(self) -> str:
+        r = self.routing
+        return (
+            f"{self.batch} × {self.side}×{self.side}×1 → {r.n_in}×{r.dim_in} → "
+            f"{self.n_out}×{self.dim_out}"
+        )
+
+    @property
+    def grid(self) -> int:
+        """Height and width of the primary capsules' grid."""
+        return code_grid((self.side, self.side), self.kernel)[0]
+
+    @property
+    def routing(self) -> LayerSizes:
+        """From the primary capsules to the classes'."""
+        n_in = self.grid**2 * self.channels
+        return LayerSizes(self.batch, n_in, self.dim_in, self.n_out, self.dim_out)
+
+    @property
+    def dense(self) -> int:
+        """Weights of the decoder."""
+        widths = (self.n_out * self.dim_out, *self.hidden, self.side**2)
+        return sum(a * b for a, b in itertools.pairwise(widths))
+
+    @property
+    def weights(self) -> int:
+        """Numbers in filters, W and the decoder."""
+        maps = self.channels * self.dim_in
+        filters = self.kernel**2 * self.filters * (1 + maps)
+        return filters + self.routing.weights + self.dense
+
+    @property
+    def step_operations(self) -> int:
+        """Operations of a step's products as they stand, two for each multiplication.
+
+        The first convolution is computed twice (no gradient of the images), the second and the
+        decoder three times.
+        """
+        taps, maps = self.kernel**2, self.channels * self.dim_in
+        first = (self.side - self.kernel + 1) ** 2 * taps * self.filters
+        second = self.grid**2 * taps * self.filters * maps
+        routing = self.routing.gradient_products(3) * self.routing.product
+        return 2 * self.batch * (2 * first + 3 * second + 3 * self.dense) + routing
+
+
+@dataclass(frozen=True)
 class Sizes:
     """The sizes of every work.
 
@@ -160,8 +227,8 @@ class Sizes:
         Of the scaling: each axis from a quarter of this to eight times as much.
     machine : MachineSizes
         Of the restricted Boltzmann machine.
-    classes : LayerSizes
-        Of routing to the capsules of a network's classes.
+    network : NetworkSizes
+        Of the capsule network.
     rounds : int
         Turns of each contestant, unless asked for otherwise.
     pipeline : mapping
@@ -173,7 +240,7 @@ class Sizes:
     images: ImageSizes
     scaled: LayerSizes
     machine: MachineSizes
-    classes: LayerSizes
+    network: NetworkSizes
     rounds: int
     pipeline: Mapping[str, Any] = field(default_factory=dict)
 
@@ -208,7 +275,7 @@ SIZES = {
             ImageSizes(8, 16, 8, 5),
             LayerSizes(16, 48, 4, 8, 6),
             MachineSizes(16, 48, 20, 4),
-            LayerSizes(8, 36, 4, 5, 6),
+            NetworkSizes(8, 12, 8, 3, 4, 4, 5, 6, (16, 24)),
             3,
             _TINY_RUN,
         ),
@@ -218,7 +285,7 @@ SIZES = {
             ImageSizes(128, 28, 128, 9),
             PAPER,
             MachineSizes(100, 784, 500, 60),
-            LayerSizes(128, 1152, 8, 10, 16),
+            NetworkSizes(128, 28, 256, 9, 32, 8, 10, 16, (512, 1024)),
             15,
         ),
         Sizes(
@@ -227,7 +294,7 @@ SIZES = {
             ImageSizes(512, 28, 128, 9),
             LayerSizes(200, 1152, 8, 20, 16),
             MachineSizes(100, 784, 2000, 60),
-            LayerSizes(512, 1152, 8, 10, 16),
+            NetworkSizes(512, 28, 256, 9, 32, 8, 10, 16, (512, 1024)),
             7,
             {"preset": "default"},
         ),

@@ -1,4 +1,4 @@
-"""Routing by agreement in PyTorch with its gradient by automatic differentiation.
+"""A capsule network and its routing in PyTorch, gradients by automatic differentiation.
 
 By inner products with squashed sums and coefficients over outputs, as Sabour et al. (2017). The
 predictions are held, and whatever else the way back needs.
@@ -7,7 +7,13 @@ predictions are held, and whatever else the way back needs.
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
 import torch
+from torch.nn import functional as F
+
+from capsnp.bench.torch_autoencoder import FORMATS
+from capsnp.models import CapsNet
+from capsnp.models._convolutional import STRIDE
 
 Tensor = Any
 
@@ -72,3 +78,88 @@ def gradient_of(form: str, *, compiled: bool) -> Callable[..., tuple[Tensor, ...
         return (z.detach(), *torch.autograd.grad(z, (x, W), g))
 
     return gradient
+
+
+class Trainer:
+    """Steps of Adam of a capsule network as `CapsNet` has it, by automatic differentiation.
+
+    Parameters
+    ----------
+    model : CapsNet
+        Whose options and weights it takes.
+    images : numpy.ndarray, shape (B, H, W, C)
+    labels : numpy.ndarray, shape (B,)
+        From 0.
+    form : str
+        Of the routing, one of `FORMS`.
+    device, layout : str
+        The layout is one of those of the autoencoder.
+    """
+
+    def __init__(
+        self,
+        model: CapsNet,
+        images: np.ndarray,
+        labels: np.ndarray,
+        *,
+        form: str,
+        device: str,
+        layout: str,
+    ) -> None:
+        dtype = getattr(torch, model.dtype)
+        self.model, self.route = model, FORMS[form]
+        self.weights = {
+            name: _weight(name, model._backend.to_host(value), layout).to(device)
+            for name, value in model.weights_.items()
+        }
+        for weight in self.weights.values():
+            weight.requires_grad_()
+        host = torch.from_numpy(np.ascontiguousarray(np.moveaxis(images, 3, 1)))
+        self.images = host.to(device, dtype).contiguous(memory_format=FORMATS[layout])
+        one_hot = np.eye(model.classes_.size)[labels]
+        self.targets = torch.from_numpy(one_hot).to(device, dtype)
+        self._optimiser = torch.optim.Adam(
+            self.weights.values(), lr=model.learning_rate, fused=True
+        )
+
+    def loss(self) -> Tensor:
+        """Margin loss and squared error of the rebuilt images, the mean over the batch."""
+        w, B, model = self.weights, len(self.images), self.model
+        a = F.relu(F.conv2d(self.images, w["filters1"], w["bias1"]))
+        maps = F.conv2d(a, w["filters2"], w["bias2"], stride=STRIDE).permute(0, 2, 3, 1)
+        x = squash(maps.reshape(B, -1, model.primary_dim))
+        v = squash(self.route(x, w["W"], model.iterations))
+        lengths = v.norm(dim=-1)
+        classes = (
+            self.targets * F.relu(0.9 - lengths) ** 2
+            + 0.5 * (1 - self.targets) * F.relu(lengths - 0.1) ** 2
+        ).sum()
+        h = (v * self.targets[..., None]).flatten(1)
+        h = F.relu(h @ w["dense1"] + w["dense1_bias"])
+        h = F.relu(h @ w["dense2"] + w["dense2_bias"])
+        rebuilt = torch.sigmoid(h @ w["dense3"] + w["dense3_bias"])
+        original = self.images.permute(0, 2, 3, 1).flatten(1)
+        return (classes + model.reconstruction * ((rebuilt - original) ** 2).sum()) / B
+
+    def step(self) -> None:
+        """Forward, loss, backward, update."""
+        self._optimiser.zero_grad(set_to_none=True)
+        self.loss().backward()
+        self._optimiser.step()
+
+    def gradient(self) -> dict[str, np.ndarray]:
+        """By the names and in the shapes that `CapsNet` has."""
+        self.loss().backward()
+        return {
+            name: np.transpose(array, (2, 3, 1, 0)) if "filters" in name else array
+            for name, weight in self.weights.items()
+            for array in (weight.grad.cpu().numpy(),)
+        }
+
+
+def _weight(name: str, array: np.ndarray, layout: str) -> Tensor:
+    """Filters (k, k, C, F) as (F, C, k, k), others as they are."""
+    if "filters" not in name:
+        return torch.from_numpy(np.array(array))
+    turned = torch.from_numpy(np.ascontiguousarray(array.transpose(3, 2, 0, 1)))
+    return turned.contiguous(memory_format=FORMATS[layout])
