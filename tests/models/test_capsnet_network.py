@@ -47,7 +47,7 @@ def network(
         size=SHAPES.image[:2],
         layout=layout,
         norm=norm_of(squash, norm),
-        router=router_of(ROUTINGS[routing], PLAIN | options, gradient),
+        router=router_of(ROUTINGS[routing], PLAIN | options | {"squash": squash}, gradient),
         criterion=criterion_of(loss, exponent),
         reconstruction=reconstruction,
     )
