@@ -1,13 +1,14 @@
 """Training of `CapsNet`, driven by `capsnp.training.train`."""
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from capsnp.backend import Array
 from capsnp.models._base import Rows
-from capsnp.models._capsnet_network import Part
+from capsnp.models._capsnet_network import Network, Part
 from capsnp.training.loop import Gradient, Training, batch_indices
 from capsnp.training.optimisers import Adam
 
@@ -38,8 +39,15 @@ class CapsNetTraining(Training):
         self.per_epoch = max(1, n // model.batch_size)
         self.n_steps = model.n_iter * self.per_epoch
         self._optimiser = Adam()
-        self._network = model._network()
         self._health: dict[str, Array] = {}
+
+    @cached_property
+    def network(self) -> Network:
+        """What computes the gradient; its functions cannot be pickled, so it is made anew."""
+        return self.model._network()
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {name: value for name, value in self.__dict__.items() if name != "network"}
 
     def gradient(self) -> Gradient:
         model, n = self.model, self.targets.shape[0]
@@ -58,15 +66,15 @@ class CapsNetTraining(Training):
 
     def _gradient(self, images: np.ndarray, targets: np.ndarray) -> Gradient:
         model, n = self.model, images.shape[0]
-        products = self._network.products(model.weights_)
+        products = self.network.products(model.weights_)
         one_hot = np.eye(model.classes_.size)[targets]
         images = shifted(images, model.augment, [model.random_state, SHIFT, self.step])
 
         def part(rows: slice) -> Part:
             block = model._array(images[rows])
-            return self._network.part(block, model._array(one_hot[rows]), products)
+            return self.network.part(block, model._array(one_hot[rows]), products)
 
-        loss = self._network.joined(model._map(part, n))
+        loss = self.network.joined(model._map(part, n))
         self._health = {
             "loss": loss.classes / n,
             "squared_error": loss.squared_error / n,

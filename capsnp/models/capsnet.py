@@ -17,6 +17,7 @@ from capsnp.functional._plain_routing import Gradient
 from capsnp.functional.routing import Agreement, Logits, Normalize, expect_rule
 from capsnp.functional.routings import ROUTINGS
 from capsnp.functional.squashes import SQUASHES
+from capsnp.memory import expect_fitting
 from capsnp.models._base import expect_rows
 from capsnp.models._capsnet_network import Layout, Network, Shapes
 from capsnp.models._capsnet_parts import (
@@ -38,6 +39,9 @@ from capsnp.models._labelled import (
 from capsnp.training.loop import Observer, train
 from capsnp.training.progress import Progress
 from capsnp.training.watchdog import Watchdog
+
+COPIES = 4
+"""Of the weights: themselves, Adam's two moments, the gradient."""
 
 CHUNK = 64
 """Images that a thread takes through the network at a time; elsewhere eight times as many."""
@@ -268,6 +272,8 @@ class CapsNet(ClassifierMixin, TransformerMixin, ImageClassifierBase):
             If there is one class only.
         OptionError
             If an option is out of range.
+        MemoryLimitError
+            If the weights cannot fit.
         DivergenceError
             If training makes a number that is not finite.
         """
@@ -356,6 +362,13 @@ class CapsNet(ClassifierMixin, TransformerMixin, ImageClassifierBase):
         self.classes_ = classes
         rng = np.random.default_rng([self.random_state, WEIGHTS])
         shapes = self._shapes.weights()
+        numbers = sum(math.prod(shape) for shape in shapes.values())
+        expect_fitting(
+            "primary_channels",
+            self.primary_channels,
+            COPIES * np.dtype(self.dtype).itemsize * numbers,
+            what="channels of capsules",
+        )
         weights = first_weights(shapes, rng, self.init_scale)
         for name, own in own_parameters(ROUTINGS[self.routing], shapes["W"]).items():
             weights[name] = np.full(own.shape, own.value)

@@ -1,5 +1,7 @@
 """CapsNet: what it learns, its manners, what it refuses."""
 
+import pickle
+
 import numpy as np
 import pytest
 from sklearn.base import clone
@@ -13,6 +15,7 @@ from capsnp.errors import (
     DataError,
     DivergenceError,
     DomainError,
+    MemoryLimitError,
     OptionError,
     ShapeError,
 )
@@ -160,6 +163,14 @@ def test_what_is_loaded_learns_on(fitted, images, labels, tmp_path):
     loaded.partial_fit(images[:8], labels[:8])
     expect_same(loaded, clone(fitted).restore(fitted.state()).partial_fit(images[:8], labels[:8]))
     assert np.any(loaded.weights_["W"] != fitted.weights_["W"])
+
+
+def test_a_pickle_learns_on(images, labels):
+    model = CapsNet(**TINY, squash="efficient").partial_fit(images[:8], labels[:8])
+    twin = pickle.loads(pickle.dumps(model))
+    for one in (model, twin):
+        one.partial_fit(images[8:16], labels[8:16])
+    expect_same(model, twin)
 
 
 def test_batches_one_by_one(images, labels):
@@ -328,6 +339,7 @@ def test_without_reconstruction_there_is_no_decoder(images, labels):
         ({"loss": "hinge"}, OptionError, "loss: expected 'margin', 'spread' or 'cross-entropy'"),
         ({"decay": 1.1}, OptionError, "decay: expected a number from 0 to 1"),
         ({"decoder_hidden": (3,)}, OptionError, "decoder_hidden: expected two widths"),
+        ({"primary_channels": 10**9}, MemoryLimitError, "primary_channels: expected channels of"),
         ({"iterations": 0}, OptionError, "iterations: expected a whole number from 1"),
     ],
     ids=str,
