@@ -1,4 +1,4 @@
-"""The network of CapsNet: its loss and gradient against PyTorch, by differences, everywhere."""
+"""The network of CapsNet: its loss and gradient against PyTorch, by differences."""
 
 import numpy as np
 import pytest
@@ -236,14 +236,15 @@ def test_other_capsules_and_other_images_can_be_rebuilt(problem):
     assert loss.classes == pytest.approx(found(net, images, two, w).classes)
 
 
-def test_every_library_computes_the_same(problem, from_host, to_host):
+def test_arguments_are_left_alone(problem):
+    """Every library computes the same by the ledger; arrays that cannot be written are here."""
     images, targets, weights = problem
     expected = found(network(weights), images, targets, weights)
-    there = {name: from_host(value) for name, value in weights.items()}
-    ours = found(network(there), from_host(images), from_host(targets), there)
-    assert float(ours.classes) == pytest.approx(float(expected.classes))
+    for array in (images, targets, *weights.values()):
+        array.flags.writeable = False
+    ours = found(network(weights), images, targets, weights)
     for name, value in ours.gradient.items():
-        np.testing.assert_allclose(to_host(value), expected.gradient[name], rtol=1e-9, atol=1e-9)
+        np.testing.assert_array_equal(value, expected.gradient[name])
 
 
 def test_a_zero_capsule_is_nan_with_the_naive_norm_alone(problem):
