@@ -3,7 +3,16 @@
 import io
 import sys
 
-from capsnp.cli import benchmarking, images, info, judging, likelihoods, training, verifying
+from capsnp.cli import (
+    benchmarking,
+    capsnet,
+    images,
+    info,
+    judging,
+    likelihoods,
+    training,
+    verifying,
+)
 from capsnp.cli._app import app
 
 for _command in (
@@ -19,6 +28,7 @@ for _command in (
     info.info,
 ):
     app.command()(_command)
+app.add_typer(capsnet.app, name="capsnet")
 
 
 def main() -> None:

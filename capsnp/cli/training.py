@@ -64,7 +64,7 @@ def reproduce(
     chosen = layers(config, options, assignments)
     folder = out or default_folder(*chosen)
     again = ["capsnp", "reproduce", "--out", str(folder), "--resume", *_data_dir(data_dir)]
-    with _resumable(folder, again):
+    with resumable(folder, again):
         opened = open_run(folder, *chosen, data_dir=data_dir, resume=resume, quiet=quiet, say=note)
         finish(opened)
     typer.echo(f"{folder / 'index.html'}")
@@ -115,7 +115,7 @@ def train(
         feature_dtype=feature_dtype,
     )
     chosen = layers(config, options, assignments)
-    with _resumable(folder, ["capsnp", "train", stage, str(folder), *_data_dir(data_dir)]):
+    with resumable(folder, ["capsnp", "train", stage, str(folder), *_data_dir(data_dir)]):
         if machine:
             train_machine(folder, *chosen, data_dir=data_dir, quiet=quiet, say=note)
             typer.echo(f"{folder / 'index.html'}")
@@ -138,7 +138,7 @@ def _data_dir(data_dir: Path | None) -> list[str]:
 
 
 @contextlib.contextmanager
-def _resumable(folder: Path, command: list[str]) -> Iterator[None]:
+def resumable(folder: Path, command: list[str]) -> Iterator[None]:
     """Turn Ctrl-C into the command that goes on, once the folder keeps the settings of the run."""
     try:
         yield

@@ -8,6 +8,7 @@ from capsnp.plotting._page import COLOURS, save
 from capsnp.plotting.activations import activations
 from capsnp.plotting.animation import film
 from capsnp.plotting.chains import chains, energies
+from capsnp.plotting.confusion import confusion_matrices
 from capsnp.plotting.connections import connection_diagram
 from capsnp.plotting.curves import squash_curves, training_curves
 from capsnp.plotting.gradients import gradient_decomposition
@@ -31,6 +32,7 @@ __all__ = [
     "capsule_sweep",
     "capsule_usage",
     "chains",
+    "confusion_matrices",
     "connection_diagram",
     "energies",
     "film",

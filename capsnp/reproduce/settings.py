@@ -7,7 +7,7 @@ backend) stands at the top.
 
 import difflib
 import typing
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal, NamedTuple
@@ -41,6 +41,8 @@ MODELS = ("capsules", "neurons", "rbm")
 """Tables of which a run takes one, by its setting ``model``."""
 MACHINE = "rbm"
 """The model that learns pixels as they are, without features; its run has tables of its own."""
+CAPSNET = "capsnet"
+"""The model of runs that `capsnp.experiments` makes."""
 NO_MATTER = ("checkpoint_seconds", "feature_memory")
 """Settings that do not change a run's result, so that it may go on with others."""
 
@@ -217,6 +219,11 @@ def from_config(config: Mapping[str, Any], *layers: Mapping[str, Any]) -> Settin
     RunError
         If the run was made with settings that are not known here, or they were damaged.
     """
+    if config.get("model") == CAPSNET:
+        raise RunError(
+            f"config.toml: expected a run of capsules, neurons or a machine, got one of {CAPSNET}, "
+            f"which the commands of capsnp {CAPSNET} take"
+        )
     stored = {name: value for name, value in flat(config) if not name.startswith("versions.")}
     unknown = [name for name in stored if name not in schema()]
     if unknown:
@@ -228,8 +235,15 @@ def from_config(config: Mapping[str, Any], *layers: Mapping[str, Any]) -> Settin
     return resolve(stored, *layers)
 
 
-def checked(name: str, value: Any) -> Any:
+def checked(name: str, value: Any, *, known: Mapping[str, Field] | None = None) -> Any:
     """The value of a setting in its own type.
+
+    Parameters
+    ----------
+    name : str
+    value : object
+    known : mapping of str to Field, optional
+        By default those of `schema`.
 
     Raises
     ------
@@ -241,9 +255,10 @@ def checked(name: str, value: Any) -> Any:
     >>> checked("capsules.learning_rate", 2)
     2.0
     """
-    if name not in schema():
-        raise OptionError(f"{name}: no such setting; nearest: {', '.join(_nearest(name))}")
-    hint = schema()[name].hint
+    known = schema() if known is None else known
+    if name not in known:
+        raise OptionError(f"{name}: no such setting; nearest: {', '.join(_nearest(name, known))}")
+    hint = known[name].hint
     for option in (value, None) if value == "none" else (value,):
         for kind in typing.get_args(hint) if is_union(hint) else (hint,):
             if accepts(kind, option):
@@ -251,14 +266,14 @@ def checked(name: str, value: Any) -> Any:
     raise OptionError(f"{name}: expected {described(hint)}, got {value!r}")
 
 
-def _nearest(name: str) -> list[str]:
+def _nearest(name: str, known: Iterable[str]) -> list[str]:
     """Known settings that look like a name, those with its last part first."""
     last = name.rpartition(".")[2]
-    parts = {known: known.rpartition(".")[2] for known in schema()}
+    parts = {setting: setting.rpartition(".")[2] for setting in known}
     close = difflib.get_close_matches(name, parts, n=len(parts), cutoff=0.0)
     like = difflib.get_close_matches(last, set(parts.values()), n=1, cutoff=0.8)
-    same = [known for known in close if parts[known] == last]
-    similar = [known for known in close if parts[known] in like][:1]
+    same = [setting for setting in close if parts[setting] == last]
+    similar = [setting for setting in close if parts[setting] in like][:1]
     return list(dict.fromkeys(same + similar + close))[:3]
 
 

@@ -1,0 +1,10 @@
+"""Experiments with capsule networks, each of them one command with a table and pictures.
+
+Run folders are those of `capsnp.reproduce`; what a command finds out about a run is a section of
+the run's page.
+"""
+
+from capsnp.experiments.runs import NetworkRun, look_into
+from capsnp.experiments.training import train_network
+
+__all__ = ["NetworkRun", "look_into", "train_network"]
