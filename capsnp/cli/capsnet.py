@@ -4,7 +4,7 @@ A command of its own file is registered in `capsnp.cli` like those of ``capsnp``
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -93,4 +93,45 @@ def train(
     typer.echo(f"{folder / 'index.html'}")
 
 
+def perturb(
+    folder: RunArgument,
+    named: Annotated[
+        str | None,
+        typer.Option("--class", metavar="NAME", help="Of one class only; by default of all."),
+    ] = None,
+    data_dir: DataDirOption = None,
+    backend: BackendOption = None,
+    quiet: QuietOption = False,
+    debug: DebugOption = False,  # noqa: ARG001
+) -> None:
+    """Show what each dimension of the class capsules moves in the image, and measure it."""
+    from capsnp.cli._tables import show
+    from capsnp.experiments import perturb as move
+
+    show(move(folder, named=named, data_dir=data_dir, backend=backend, quiet=quiet, say=note))
+
+
+def affine(
+    folder: RunArgument,
+    test_images: Annotated[
+        int | None,
+        typer.Option(
+            "--test-images", min=1, metavar="N", help="The first N test images, by default 1000."
+        ),
+    ] = None,
+    data_dir: DataDirOption = None,
+    backend: BackendOption = None,
+    quiet: QuietOption = False,
+    debug: DebugOption = False,  # noqa: ARG001
+) -> None:
+    """Test a network on images that are turned, sheared, scaled and shifted."""
+    from capsnp.cli._tables import show
+    from capsnp.experiments import affine as change
+
+    where: dict[str, Any] = {"data_dir": data_dir, "backend": backend}
+    show(change(folder, n_images=test_images, **where, quiet=quiet, say=note))
+
+
 app.command()(train)
+app.command()(perturb)
+app.command()(affine)

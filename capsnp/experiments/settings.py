@@ -97,12 +97,12 @@ def resolve(*layers: Mapping[str, Any]) -> NetworkSettings:
     """
     given: dict[str, Any] = {}
     for layer in layers:
-        given |= {name: checked(name, value, known=schema()) for name, value in layer.items()}
+        given |= _checked(layer)
     given["backend"] = get_backend(given.get("backend")).name
     usual = "small" if given.get("data", "digits") == "digits" else DEFAULT
     preset = given.setdefault("preset", usual)
     defaults = {name: field.default for name, field in schema().items()}
-    settings = NetworkSettings(defaults | _of_preset(preset) | given)
+    settings = NetworkSettings(_checked(defaults | _of_preset(preset)) | given)
     _expect_ranges(settings)
     return settings
 
@@ -129,6 +129,10 @@ def from_config(config: Mapping[str, Any], *layers: Mapping[str, Any]) -> Networ
     except OptionError as error:
         raise RunError(f"config.toml: {error}") from None
     return resolve(stored, *layers)
+
+
+def _checked(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: checked(name, value, known=schema()) for name, value in values.items()}
 
 
 def _of_preset(name: str) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from capsnp.plotting.images import (
     samples,
 )
 from capsnp.plotting.layers import filters
+from capsnp.plotting.robustness import robustness
 from capsnp.plotting.routing import routing_heatmap
 from capsnp.plotting.squashes import squash_family
 from capsnp.plotting.stacks import stack_diagram
@@ -40,6 +41,7 @@ __all__ = [
     "gradient_decomposition",
     "negatives",
     "reconstructions",
+    "robustness",
     "routing_heatmap",
     "samples",
     "save",

@@ -63,29 +63,29 @@ def confusion_matrices(
         raise OptionError("matrices: expected at least one, got none")
     J = len(classes)
     for name, matrix in matrices.items():
-        expect_shape(f"matrices[{name!r}]", matrix, (J, J), axes="(J, J)", because="for classes")
+        expect_shape(
+            f"matrices[{name!r}]", matrix, (J, J), axes="(J, J)", because="to match classes"
+        )
     rows = [fit_label(name, 110).replace("\n", " ") for name in classes]
     left = MARGIN + 14 + LINE + max(map(text_width, rows))
     room = (MAX_WIDTH - left - MARGIN) // len(matrices) - GAP
     cell = int(np.clip(room // J, SMALLEST, CELL))
-    below = [fit_label(name, cell - 2) for name in classes]
-    lines = max(label.count("\n") + 1 for label in below)
+    upright = max(map(text_width, rows)) > cell - 2  # names that are too wide for a column
+    high = max(map(text_width, rows)) + 8 if upright else LINE + 6
     top = header_height(title) + LINE * (any(matrices) + 1)
     side = J * cell
     width = left + len(matrices) * (side + GAP) - GAP + MARGIN
-    figure = page(width, top + side + LINE * (lines + 1) + MARGIN, title)
+    figure = page(width, top + side + high + LINE + MARGIN, title)
     text_at(figure, MARGIN, top + side / 2, "class", rotation=90, va="center", color=GREY)
     for n, (name, matrix) in enumerate(matrices.items()):
         start = left + n * (side + GAP)
         axes = axes_at(figure, start, top, side, side)
         _fill(axes, np.asarray(matrix), small=cell < 34)
         axes.set_yticks(range(J), rows if n == 0 else [])
-        axes.set_xticks(range(J), below)
+        axes.set_xticks(range(J), rows, rotation=90 if upright else 0)
         text_at(figure, start, top - 6, name, va="bottom", fontweight="bold")
-        text_at(
-            figure, start + side / 2, top + side + LINE * lines + 8, "taken for",
-            ha="center", color=GREY,
-        )  # fmt: skip
+        middle = start + side / 2
+        text_at(figure, middle, top + side + high, "taken for", ha="center", color=GREY)
     return figure
 
 

@@ -150,6 +150,7 @@ def capsule_sweep(
     images: Array,
     values: Sequence[float],
     *,
+    moves: Sequence[str] | None = None,
     title: str = "One capsule, one dimension at a time",
 ) -> Figure:
     """What a capsule draws when one dimension of its code after the other is changed.
@@ -161,6 +162,8 @@ def capsule_sweep(
         in [0, 1] (what lies outside is cut).
     values : sequence of V float
         Written above the columns, dimensionless.
+    moves : sequence of D str, optional
+        Written beside each dimension's number: what it moves.
     title : str
 
     Returns
@@ -170,7 +173,8 @@ def capsule_sweep(
     Raises
     ------
     ShapeError
-        If the images have another number of axes or of channels, or the values another length.
+        If the images have another number of axes or of channels, or the values or `moves` another
+        length.
 
     References
     ----------
@@ -179,7 +183,8 @@ def capsule_sweep(
     drawn = _host_images("images", images, "(D, V, H, W, C)")
     _expect_labels("values", values, drawn.shape[1])
     above = [f"{value:.2f}".replace("-", "\N{MINUS SIGN}") for value in values]
-    rows = [str(d) for d in range(len(drawn))]
+    _expect_labels("moves", moves, len(drawn))
+    rows = [str(d) if moves is None else f"{moves[d]}   {d}" for d in range(len(drawn))]
     return sheet([Band(drawn, above, rows)], title=title, corner="dimension")
 
 
