@@ -115,6 +115,17 @@ def test_perturb_adds_pictures_and_numbers_to_the_page(own, capsnp):
     assert {line["class"] for line in lines} == {"3"}
 
 
+def test_affine_tells_the_accuracy_of_unchanged_images_too(own, capsnp):
+    result = capsnp("capsnet", "affine", own, "--test-images", 20, "--quiet")
+    assert result.exit_code == 0, result.output
+    test = load("digits", split="test", limit=20)
+    right = float(np.mean(CapsNet.load(own).predict(test.images) == test.labels))
+    kept = json.loads((own / "affine.json").read_text())
+    assert kept["tables"][0]["rows"]["as they are"]["accuracy"] == right
+    assert all(kind["accuracy"][4] == right for kind in kept["facts"]["accuracy"].values())
+    assert 'src="figures/affine.png"' in (own / "index.html").read_text()
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
@@ -130,6 +141,31 @@ def test_wrong_options_are_refused_before_a_file_is_made(arguments, code, words,
     result = capsnp("capsnet", "train", tmp_path / "run", *SIZES, *arguments, "--quiet")
     expect_one_line(result, code, *words)
     assert not (tmp_path / "run").exists()
+
+
+def test_a_start_that_does_not_fit_is_refused(network, tmp_path, capsnp):
+    folder = tmp_path / "run"
+    result = capsnp("capsnet", "train", folder, *SIZES, "--init-from", network, "--quiet")
+    expect_one_line(result, 1, "expected a run of capsules or neurons", "got one of capsnet")
+    assert not folder.exists()
+
+
+def test_folders_of_images_are_the_classes(tmp_path, capsnp):
+    rng = np.random.default_rng(0)
+    for part, n in (("train", 12), ("test", 4)):
+        for name, rows in (("high", slice(2, 5)), ("low", slice(8, 11))):
+            (tmp_path / "data" / part / name).mkdir(parents=True)
+            for k in range(n):
+                image = rng.integers(60, size=(13, 13, 3), dtype=np.uint8)
+                image[rows] = 220
+                Image.fromarray(image).save(tmp_path / "data" / part / name / f"{k}.png")
+    small = options(*SMALL, "capsnet.kernel=5", "capsnet.batch_size=8")
+    where = ("--data", tmp_path / "data")
+    result = capsnp("capsnet", "train", tmp_path / "run", *where, *small, "--quiet")
+    assert result.exit_code == 0, result.output
+    kept = json.loads((tmp_path / "run/results.json").read_text())
+    assert kept["facts"]["classes"] == ["high", "low"]
+    assert np.sum(kept["facts"]["confusions"]) == 8
 
 
 def test_data_without_labels_are_refused(tmp_path, capsnp):
