@@ -1,5 +1,6 @@
 """How good images and codes are, on one scale: see ``docs/evaluation.md``."""
 
+from capsnp.evaluation.affine import affine_images, affine_map
 from capsnp.evaluation.baselines import FeatureControl, mean_image, pca_gaussian
 from capsnp.evaluation.classifier import ImageClassifier
 from capsnp.evaluation.codes import (
@@ -41,9 +42,11 @@ from capsnp.evaluation.likelihood import (
     log_partition,
 )
 from capsnp.evaluation.monitor import Monitor
+from capsnp.evaluation.properties import PROPERTIES, image_properties
 from capsnp.evaluation.report import Column, Report, Table, code_table, image_table
 
 __all__ = [
+    "PROPERTIES",
     "Bennett",
     "Binarized",
     "CodeScores",
@@ -60,6 +63,8 @@ __all__ = [
     "PixelFeatures",
     "Report",
     "Table",
+    "affine_images",
+    "affine_map",
     "annealed_log_partition",
     "bennett",
     "binarize",
@@ -73,6 +78,7 @@ __all__ = [
     "effective_sample_size",
     "exact_log_partition",
     "frechet_distance",
+    "image_properties",
     "image_table",
     "kernel_distance",
     "linear_probe",

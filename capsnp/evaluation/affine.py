@@ -1,7 +1,6 @@
 """Images turned, sheared, scaled and shifted."""
 
 import numpy as np
-from scipy import ndimage
 
 from capsnp.errors import DomainError
 from capsnp.functional._checks import expect_ndim
@@ -71,6 +70,8 @@ def affine_images(
     >>> affine_images(image, affine_map(rotation=90))[0, :, :, 0].round(12).tolist()
     [[0.0, 1.0, 0.0], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]]
     """
+    from scipy import ndimage  # here, for it is slow to import
+
     expect_ndim("images", images, 4, "(N, H, W, C)")
     n, height, width, channels = images.shape
     maps = np.broadcast_to(np.asarray(maps, dtype=np.float64), (n, 2, 2))

@@ -108,7 +108,7 @@ def _figures(
         figures |= _rebuilt(opened, model, lengths, names)
     filters = model._backend.to_host(model.weights_["filters1"])[..., :N_FILTERS]
     if filters.shape[2] in (1, 3):
-        figures["filters"] = plotting.filters(filters, columns=32)
+        figures["filters"] = plotting.filters(filters, columns=16)
     if records := opened.run.metrics():
         figures["training"] = plotting.training_curves(records)
     return figures

@@ -18,7 +18,7 @@ from capsnp.reproduce.machine_memory import expect_room_for_machine
 from capsnp.reproduce.machine_report import draw_figures, write_machine_report
 from capsnp.reproduce.pipeline import Data, has_model, write_json
 from capsnp.reproduce.runs import OpenRun, Say, settings_of, start_or_resume
-from capsnp.reproduce.settings import MACHINE, Settings, from_config
+from capsnp.reproduce.settings import CAPSNET, MACHINE, Settings, from_config
 from capsnp.training import Progress, RunFolder, Training, Watchdog, record, train
 
 IMAGE = "image.json"
@@ -153,6 +153,11 @@ def is_machine(folder: Path) -> bool:
 
 def _expect_machine(folder: Path, say: Say) -> None:
     model = RunFolder.open(folder, report=say).config.get("model", "capsules")
+    if model == CAPSNET:
+        raise RunError(
+            f"{folder}: expected a run of a machine ({MACHINE}), got one of {CAPSNET}, which "
+            "recognises images and has no likelihood"
+        )
     if model != MACHINE:
         raise RunError(
             f"{folder}: expected a run of a machine ({MACHINE}), got one of {model}: a product of "

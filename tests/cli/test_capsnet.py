@@ -183,6 +183,7 @@ def test_other_commands_and_runs_are_told_apart(network, own, tmp_path, capsnp):
     expect_one_line(
         capsnp("evaluate", network), 1, "got one of capsnet, which the commands of capsnp capsnet"
     )
+    expect_one_line(capsnp("likelihood", network), 1, "got one of capsnet", "has no likelihood")
     capsules = RunFolder.create(tmp_path / "capsules", {"model": "capsules"}).folder
     expect_one_line(
         capsnp("capsnet", "perturb", capsules), 1, "expected a run of capsnet, got one of capsules"
