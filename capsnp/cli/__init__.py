@@ -6,6 +6,7 @@ import sys
 from capsnp.cli import (
     benchmarking,
     capsnet,
+    experiments,
     images,
     info,
     judging,
@@ -28,6 +29,8 @@ for _command in (
     info.info,
 ):
     app.command()(_command)
+for _experiment in (experiments.conventions,):
+    capsnet.app.command()(_experiment)
 app.add_typer(capsnet.app, name="capsnet")
 
 

@@ -7,6 +7,7 @@ change as GIF or MP4.
 from capsnp.plotting._page import COLOURS, save
 from capsnp.plotting.activations import activations
 from capsnp.plotting.animation import film
+from capsnp.plotting.bars import bars
 from capsnp.plotting.chains import chains, energies
 from capsnp.plotting.confusion import confusion_matrices
 from capsnp.plotting.connections import connection_diagram
@@ -29,6 +30,7 @@ from capsnp.plotting.usage import capsule_usage
 __all__ = [
     "COLOURS",
     "activations",
+    "bars",
     "capsule_grid",
     "capsule_sweep",
     "capsule_usage",
