@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -15,8 +15,23 @@ from capsnp.training.optimisers import Adam
 if TYPE_CHECKING:
     from capsnp.models.capsnet import CapsNet
 
-WEIGHTS, SHIFT = 30, 31
+WEIGHTS, SHIFT, PART = 30, 31, 32
 """What random numbers are for: the second part of their generator's seed."""
+
+
+class Alone(NamedTuple):
+    """Parts of images, each without the others: what the decoder is to rebuild.
+
+    Attributes
+    ----------
+    classes : numpy.ndarray of int, shape (N, M)
+        The class of each of M parts by its number.
+    images : rows, shape (N, M, H, W, C)
+        By two arrays of numbers, as ``images[rows, parts]``.
+    """
+
+    classes: np.ndarray
+    images: Any
 
 
 class CapsNetTraining(Training):
@@ -27,14 +42,20 @@ class CapsNetTraining(Training):
     model : CapsNet
     images : rows, shape (N, H, W, C)
         In [0, 1].
-    targets : numpy.ndarray of int, shape (N,)
-        The class of each by its number.
+    targets : numpy.ndarray, shape (N,) or (N, J)
+        The class of each by its number, or 1 for each class that is there, else 0.
+    alone : Alone, optional
+        In each step one part of each image, drawn by chance, is rebuilt from its class's capsule.
+        Without it the whole image is, from the capsules of all its classes.
     """
 
     name = "capsnet"
 
-    def __init__(self, model: "CapsNet", images: Rows, targets: np.ndarray):
+    def __init__(
+        self, model: "CapsNet", images: Rows, targets: np.ndarray, alone: Alone | None = None
+    ):
         n = images.shape[0]
+        self.alone = alone
         self.model, self.images, self.targets = model, images, targets
         self.per_epoch = max(1, n // model.batch_size)
         self.n_steps = model.n_iter * self.per_epoch
@@ -58,21 +79,42 @@ class CapsNetTraining(Training):
             seed=model.random_state,
         )
         rows = np.sort(rows)
-        return self._gradient(self.images[rows], self.targets[rows])
+        return self._gradient(self.images[rows], self.targets[rows], self._parts(rows))
 
     def learn(self, images: np.ndarray, targets: np.ndarray) -> None:
         """One step on a batch at the first learning rate."""
         self._update(self._gradient(images, targets), self.model.learning_rate)
 
-    def _gradient(self, images: np.ndarray, targets: np.ndarray) -> Gradient:
+    def _parts(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+        """Masks (B, J) and images of one part of each example."""
+        if self.alone is None:
+            return None
+        model, (classes, images) = self.model, self.alone
+        rng = np.random.default_rng([model.random_state, PART, self.step])
+        parts = rng.integers(classes.shape[1], size=rows.size)
+        return np.eye(model.classes_.size)[classes[rows, parts]], images[rows, parts]
+
+    def _gradient(
+        self,
+        images: np.ndarray,
+        targets: np.ndarray,
+        parts: tuple[np.ndarray, np.ndarray] | None = None,
+    ) -> Gradient:
         model, n = self.model, images.shape[0]
         products = self.network.products(model.weights_)
-        one_hot = np.eye(model.classes_.size)[targets]
-        images = shifted(images, model.augment, [model.random_state, SHIFT, self.step])
+        there = np.eye(model.classes_.size)[targets] if targets.ndim == 1 else targets
+        seed = [model.random_state, SHIFT, self.step]
+        images = shifted(images, model.augment, seed)
+        mask, originals = (None, None) if parts is None else parts
+        if originals is not None:
+            originals = shifted(originals, model.augment, seed)
 
         def part(rows: slice) -> Part:
-            block = model._array(images[rows])
-            return self.network.part(block, model._array(one_hot[rows]), products)
+            arrays = (images, there, mask, originals)
+            block, targets, kept, whole = (
+                None if array is None else model._array(array[rows]) for array in arrays
+            )
+            return self.network.part(block, targets, products, mask=kept, originals=whole)
 
         loss = self.network.joined(model._map(part, n))
         self._health = {

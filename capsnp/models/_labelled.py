@@ -157,6 +157,26 @@ def expect_labels(y: Any, n: int) -> np.ndarray:
     return np.asarray(y.tolist()) if y.dtype.kind == "O" else y
 
 
+def indicator(y: Any, n: int) -> np.ndarray | None:
+    """An indicator matrix (N, J) of the classes of each of n examples; None if y is none.
+
+    Raises
+    ------
+    ShapeError
+        If it has not n rows.
+    DomainError
+        If a number is neither 0 nor 1.
+    """
+    y = np.asarray(y)
+    if y.ndim != 2 or y.shape[1] < 2:
+        return None
+    if y.shape[0] != n:
+        raise ShapeError(f"y: expected {n} rows, one for each example of X, got {y.shape[0]}")
+    if not np.all((y == 0) | (y == 1)):
+        raise DomainError("y: expected labels (N,), or a matrix (N, J) of 0 and 1, got others")
+    return y.astype(np.float64)
+
+
 def expect_classes(y: Any) -> np.ndarray:
     """The sorted classes of labels, at least two of them.
 

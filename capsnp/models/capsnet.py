@@ -30,11 +30,12 @@ from capsnp.models._capsnet_parts import (
     router_of,
 )
 from capsnp.models._capsnet_presets import PRESETS
-from capsnp.models._capsnet_training import WEIGHTS, CapsNetTraining
+from capsnp.models._capsnet_training import WEIGHTS, Alone, CapsNetTraining
 from capsnp.models._labelled import (
     ImageClassifierBase,
     expect_classes,
     expect_labels,
+    indicator,
 )
 from capsnp.training.loop import Observer, train
 from capsnp.training.progress import Progress
@@ -244,7 +245,14 @@ class CapsNet(ClassifierMixin, TransformerMixin, ImageClassifierBase):
 
     # --- fitting ---------------------------------------------------------------------------
 
-    def fit(self, X: Any, y: Any, *, observers: Iterable[Observer] = ()) -> "CapsNet":
+    def fit(
+        self,
+        X: Any,
+        y: Any,
+        *,
+        alone: Alone | None = None,
+        observers: Iterable[Observer] = (),
+    ) -> "CapsNet":
         """Train on labelled images.
 
         Parameters
@@ -252,8 +260,12 @@ class CapsNet(ClassifierMixin, TransformerMixin, ImageClassifierBase):
         X : array, shape (N, H, W, C) or (N, H W C)
             Images: floats in [0, 1], on the host; a memory map is read by batches. Or flat rows,
             see `image_shape`.
-        y : array, shape (N,)
-            Labels of any kind, of at least two classes.
+        y : array, shape (N,) or (N, J)
+            Labels of any kind, of at least two classes. Or a matrix of 0 and 1 that has 1 for each
+            class that is in the image; the classes are then 0 to J - 1, see `predict_top`.
+        alone : Alone, optional
+            With such a matrix: the parts of each image on their own, which the decoder then
+            rebuilds from one capsule each.
         observers : iterable of Observer, optional
             See `capsnp.training`.
 
@@ -279,7 +291,7 @@ class CapsNet(ClassifierMixin, TransformerMixin, ImageClassifierBase):
         """
         with Progress(quiet=not self.verbose) as progress:
             watching = (Watchdog(limit=math.inf), progress, *observers)
-            train(self.training(X, y), observers=watching)
+            train(self.training(X, y, alone=alone), observers=watching)
         return self
 
     def partial_fit(self, X: Any, y: Any, classes: Any = None) -> "CapsNet":
@@ -323,10 +335,20 @@ class CapsNet(ClassifierMixin, TransformerMixin, ImageClassifierBase):
         self._online.learn(images[:], targets)
         return self
 
-    def training(self, X: Any, y: Any) -> CapsNetTraining:
+    def training(self, X: Any, y: Any, *, alone: Alone | None = None) -> CapsNetTraining:
         """The training that `fit` would run, to be driven step by step; sets new weights."""
         self._expect_options()
         images = self._images(X, reset=True)
+        there = indicator(y, images.shape[0])
+        if there is not None:
+            if self.loss != "margin":
+                raise OptionError(
+                    f"loss: expected 'margin' for images of several classes, got {self.loss!r}"
+                )
+            self._start(np.arange(there.shape[1]))
+            return CapsNetTraining(self, images, there, alone)
+        if alone is not None:
+            raise OptionError("alone: expected a matrix y (N, J) of 0 and 1 with it, got labels")
         y = expect_labels(y, images.shape[0])
         self._start(expect_classes(y))
         return CapsNetTraining(self, images, self._indices(y, images.shape[0]))
@@ -429,6 +451,14 @@ class CapsNet(ClassifierMixin, TransformerMixin, ImageClassifierBase):
         """The label of the longest capsule, (N,)."""
         best = np.argmax(self.lengths(X), axis=1)
         return self.classes_[best]
+
+    def predict_top(self, X: Any, n: int = 2) -> np.ndarray:
+        """The labels of the n longest capsules, the longest first, (N, n)."""
+        lengths = self.lengths(X)
+        expect_count("n", n)
+        if n > lengths.shape[1]:
+            raise OptionError(f"n: expected at most the {lengths.shape[1]} classes, got {n}")
+        return self.classes_[np.argsort(-lengths, axis=1, kind="stable")[:, :n]]
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Lengths divided by their sum, (N, J); equal where all lengths are 0."""
