@@ -67,6 +67,46 @@ def conventions(
     typer.echo(f"{out / 'index.html'}")
 
 
+def overlap(
+    out: OutFolder,
+    data: DataOption = None,
+    data_dir: DataDirOption = None,
+    preset: NetworkPresetOption = None,
+    train_images: TrainImagesOption = None,
+    test_images: TestImagesOption = None,
+    n_iter: PassesOption = None,
+    share: Annotated[
+        float,
+        typer.Option("--overlap", min=0, max=1, help="What both boxes share at least."),
+    ] = 0.8,
+    shift: Annotated[
+        int, typer.Option("--shift", min=0, help="Pixels that each is moved by at most.")
+    ] = 4,
+    backend: BackendOption = None,
+    seed: SeedOption = None,
+    config: ConfigOption = None,
+    assignments: SetOption = [],  # noqa: B006  typer copies it
+    quiet: QuietOption = False,
+    debug: DebugOption = False,  # noqa: ARG001
+) -> None:
+    """Train a network on two images over each other, and rebuild each alone."""
+    from capsnp.experiments.overlap import separate
+    from capsnp.reproduce import layers
+
+    options = _options(data, preset, train_images, test_images, n_iter, backend, seed)
+    table = separate(
+        out,
+        *layers(config, options, assignments),
+        overlap=share,
+        shift=shift,
+        data_dir=data_dir,
+        quiet=quiet,
+        say=note,
+    )
+    show([table])
+    typer.echo(f"{out / 'index.html'}")
+
+
 def _options(
     data: str | None,
     preset: str | None,

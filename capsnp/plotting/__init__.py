@@ -22,6 +22,7 @@ from capsnp.plotting.images import (
 )
 from capsnp.plotting.layers import filters
 from capsnp.plotting.robustness import robustness
+from capsnp.plotting.overlap import overlaps
 from capsnp.plotting.routing import routing_heatmap
 from capsnp.plotting.squashes import squash_family
 from capsnp.plotting.stacks import stack_diagram
@@ -42,6 +43,7 @@ __all__ = [
     "filters",
     "gradient_decomposition",
     "negatives",
+    "overlaps",
     "reconstructions",
     "robustness",
     "routing_heatmap",
