@@ -29,7 +29,7 @@ for _command in (
     info.info,
 ):
     app.command()(_command)
-for _experiment in (experiments.conventions, experiments.overlap):
+for _experiment in (experiments.conventions, experiments.overlap, experiments.compare):
     capsnet.app.command()(_experiment)
 app.add_typer(capsnet.app, name="capsnet")
 

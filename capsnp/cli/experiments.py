@@ -107,6 +107,38 @@ def overlap(
     typer.echo(f"{out / 'index.html'}")
 
 
+def compare(
+    out: OutFolder,
+    data: DataOption = None,
+    data_dir: DataDirOption = None,
+    preset: NetworkPresetOption = None,
+    train_images: TrainImagesOption = None,
+    test_images: TestImagesOption = None,
+    n_iter: PassesOption = None,
+    backend: BackendOption = None,
+    seed: SeedOption = None,
+    config: ConfigOption = None,
+    assignments: SetOption = [],  # noqa: B006  typer copies it
+    quiet: QuietOption = False,
+    debug: DebugOption = False,  # noqa: ARG001
+) -> None:
+    """Train class capsules with less and less of the gradient; by default on Fashion-MNIST."""
+    from capsnp.experiments.compare import compare_gradients
+    from capsnp.reproduce import layers
+
+    options = _options(data, preset, train_images, test_images, n_iter, backend, seed)
+    table = compare_gradients(
+        out,
+        {"data": "fashion-mnist"},
+        *layers(config, options, assignments),
+        data_dir=data_dir,
+        quiet=quiet,
+        say=note,
+    )
+    show([table])
+    typer.echo(f"{out / 'index.html'}")
+
+
 def _options(
     data: str | None,
     preset: str | None,
