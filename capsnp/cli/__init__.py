@@ -11,6 +11,7 @@ from capsnp.cli import (
     info,
     judging,
     likelihoods,
+    looking,
     training,
     verifying,
 )
@@ -31,6 +32,8 @@ for _command in (
     app.command()(_command)
 for _experiment in (experiments.conventions, experiments.overlap, experiments.compare):
     capsnet.app.command()(_experiment)
+for _look in (looking.lamp,):
+    capsnet.app.command()(_look)
 app.add_typer(capsnet.app, name="capsnet")
 
 

@@ -150,11 +150,10 @@ def _experts(opened: NetworkRun, shown: np.ndarray) -> Way:
     """Expert capsules, one for each class, on features of an autoencoder of the network's size."""
     data, began = opened.data, time.perf_counter()
     network, settings = opened.settings.network(), opened.settings
-    size = min(100, len(data.train))
     steps = max(LEAST_STEPS, network.n_iter * len(data.train) // network.batch_size)
     common = {
         "n_steps": steps,
-        "batch_size": size,
+        "batch_size": network.batch_size,
         "random_state": settings["seed"],
         "dtype": settings["dtype"],
         "backend": settings["backend"],

@@ -11,6 +11,7 @@ from capsnp.plotting.bars import bars
 from capsnp.plotting.chains import chains, energies
 from capsnp.plotting.confusion import confusion_matrices
 from capsnp.plotting.connections import connection_diagram
+from capsnp.plotting.course import routing_course
 from capsnp.plotting.curves import squash_curves, training_curves
 from capsnp.plotting.gradients import gradient_decomposition
 from capsnp.plotting.images import (
@@ -21,8 +22,8 @@ from capsnp.plotting.images import (
     samples,
 )
 from capsnp.plotting.layers import filters
-from capsnp.plotting.robustness import robustness
 from capsnp.plotting.overlap import overlaps
+from capsnp.plotting.robustness import robustness
 from capsnp.plotting.routing import routing_heatmap
 from capsnp.plotting.squashes import squash_family
 from capsnp.plotting.stacks import stack_diagram
@@ -46,6 +47,7 @@ __all__ = [
     "overlaps",
     "reconstructions",
     "robustness",
+    "routing_course",
     "routing_heatmap",
     "samples",
     "save",

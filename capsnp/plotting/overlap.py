@@ -10,6 +10,9 @@ from capsnp.errors import OptionError, ShapeError
 from capsnp.plotting._page import fit_label, host, styled
 from capsnp.plotting._sheet import Band, cell_width, sheet
 
+SIDE = 80
+"""Pixels that an image is enlarged to at most."""
+
 ROWS = ("image", "truth", "rebuilt: one", "the other", "both")
 
 
@@ -45,6 +48,7 @@ def overlaps(groups: Mapping[str, Mapping[str, Any]], *, title: str = "Two in on
     bands = []
     for name, group in groups.items():
         images = host("images", group["images"])
+        zoom = max(1, SIDE // images.shape[2])
         first, second, one, two = (
             host(kind, image) for kind in ("truth", "rebuilt") for image in group[kind]
         )
@@ -60,13 +64,14 @@ def overlaps(groups: Mapping[str, Mapping[str, Any]], *, title: str = "Two in on
             _coloured(one, two, blank),
         ]
         columns = max(len(group["labels"]) for group in groups.values())
-        width = cell_width(images.shape[2], columns)
+        width = max(cell_width(images.shape[2], columns), zoom * images.shape[2])
         labels = [
             "\n".join(fit_label(line, width + 20).replace("\n", " ") for line in label.split("\n"))
             for label in group["labels"]
         ]
         marked = [f"{name}: {ROWS[0]}", *ROWS[1:]]
-        bands.append(Band(np.stack(rows), labels, marked))
+        large = np.stack(rows).repeat(zoom, axis=2).repeat(zoom, axis=3)
+        bands.append(Band(large, labels, marked))
     return sheet(bands, title=title)
 
 
