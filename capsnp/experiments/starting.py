@@ -63,6 +63,4 @@ def _autoencoder(folder: Path) -> ConvAutoencoder:
         generator = CapsuleGenerator.load(folder)
         if hasattr(generator, "autoencoder_"):
             return generator.autoencoder_
-    raise RunError(
-        f"{folder}: its autoencoder is not trained: capsnp train autoencoder {folder}"
-    )
+    raise RunError(f"{folder}: its autoencoder is not trained: capsnp train autoencoder {folder}")
