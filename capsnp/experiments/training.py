@@ -79,7 +79,7 @@ def train_network(
     training = settings.network().training(data.train.images, labels_of(data.train))
     if not going_on:
         _begin(training, settings, say)
-    run = start_or_resume(folder, settings, resume=going_on, say=say)
+    run = start_or_resume(folder, settings, resume=resume, say=say)
     opened = NetworkRun(run, settings, data, quiet, say)
     with run.lock(), Progress(quiet=quiet) as progress:
         if has_model(folder):

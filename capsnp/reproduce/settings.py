@@ -259,7 +259,7 @@ def checked(name: str, value: Any, *, known: Mapping[str, Field] | None = None) 
     if name not in known:
         raise OptionError(f"{name}: no such setting; nearest: {', '.join(_nearest(name, known))}")
     hint = known[name].hint
-    for option in (value, None) if value == "none" else (value,):
+    for option in (None, value) if value == "none" else (value,):
         for kind in typing.get_args(hint) if is_union(hint) else (hint,):
             if accepts(kind, option):
                 return converted(kind, option)
