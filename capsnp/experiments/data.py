@@ -4,7 +4,7 @@ from typing import Literal
 
 import numpy as np
 
-from capsnp.datasets import Dataset, load
+from capsnp.datasets import Dataset
 from capsnp.errors import DataError
 from capsnp.reproduce.pipeline import Data
 
@@ -36,18 +36,14 @@ class LabelledData(Data):
                 f"found none of {self.train.classes[unseen[0]]!r} in {len(self.train)}"
             )
 
+    def _limit(self, split: Literal["train", "test"]) -> int | None:
+        return self.settings[f"{split}_images"]
+
     def _load(self, split: Literal["train", "test"]) -> Dataset:
-        name = self.settings["data"]
-        found = load(
-            name,
-            data_dir=self.data_dir,
-            split=split,
-            limit=self.settings[f"{split}_images"],
-            progress=not self.quiet,
-        )
+        found = super()._load(split)
         if found.labels is None:
             raise DataError(
-                f"{name}: expected labels, found none: a folder for each class, or an array "
+                f"{found.name}: expected labels, found none: a folder for each class, or an array "
                 "'labels' in an .npz file"
             )
         return found

@@ -102,13 +102,11 @@ def _by_pass(opened: NetworkRun) -> Table | None:
 def _figures(
     opened: NetworkRun, model: CapsNet, lengths: np.ndarray, counts: np.ndarray, names: list[str]
 ) -> dict[str, Figure]:
-    test = opened.data.test
     figures = {"confusion": plotting.confusion_matrices({"": counts}, names)}
-    if model.reconstruction and test.images.shape[3] in (1, 3):
+    if model.reconstruction:
         figures |= _rebuilt(opened, model, lengths, names)
     filters = model._backend.to_host(model.weights_["filters1"])[..., :N_FILTERS]
-    if filters.shape[2] in (1, 3):
-        figures["filters"] = plotting.filters(filters, columns=16)
+    figures["filters"] = plotting.filters(filters, columns=16)
     if records := opened.run.metrics():
         figures["training"] = plotting.training_curves(records)
     return figures

@@ -112,8 +112,12 @@ class Data:
                 f"found {len(images)} equal"
             )
 
+    def _limit(self, split: Literal["train", "test"]) -> int | None:  # noqa: ARG002
+        """Images to take of a split."""
+        return self.settings["limit"]
+
     def _load(self, split: Literal["train", "test"]) -> Dataset:
-        name, limit = self.settings["data"], self.settings["limit"]
+        name, limit = self.settings["data"], self._limit(split)
         found = load(
             name, data_dir=self.data_dir, split=split, limit=limit, progress=not self.quiet
         )
