@@ -32,7 +32,7 @@ for _command in (
     app.command()(_command)
 for _experiment in (experiments.conventions, experiments.overlap, experiments.compare):
     capsnet.app.command()(_experiment)
-for _look in (looking.lamp,):
+for _look in (looking.diagram, looking.lamp):
     capsnet.app.command()(_look)
 app.add_typer(capsnet.app, name="capsnet")
 

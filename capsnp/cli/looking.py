@@ -43,3 +43,37 @@ def lamp(
     )
     show([table])
     typer.echo(f"{folder / 'figures' / 'lamp.png'}")
+
+
+def diagram(
+    folder: RunArgument,
+    image: Annotated[
+        int, typer.Option("--image", min=0, metavar="N", help="Number of a test image.")
+    ] = 0,
+    inputs: Annotated[
+        int, typer.Option("--inputs", min=1, max=6, help="Primary capsules to draw.")
+    ] = 3,
+    outputs: Annotated[
+        int, typer.Option("--outputs", min=1, max=6, help="Class capsules to draw.")
+    ] = 3,
+    data: DataOption = None,
+    data_dir: DataDirOption = None,
+    backend: BackendOption = None,
+    quiet: QuietOption = False,
+    debug: DebugOption = False,  # noqa: ARG001
+) -> None:
+    """Draw one image's way through the routing, with its numbers."""
+    from capsnp.experiments.diagram import draw_diagram
+
+    table = draw_diagram(
+        folder,
+        image=image,
+        inputs=inputs,
+        outputs=outputs,
+        changes=given(data=data, backend=backend),
+        data_dir=data_dir,
+        quiet=quiet,
+        say=note,
+    )
+    show([table])
+    typer.echo(f"{folder / 'figures' / 'diagram.png'}")

@@ -13,6 +13,7 @@ from capsnp.plotting.confusion import confusion_matrices
 from capsnp.plotting.connections import connection_diagram
 from capsnp.plotting.course import routing_course
 from capsnp.plotting.curves import squash_curves, training_curves
+from capsnp.plotting.flow import Flow, flow_diagram
 from capsnp.plotting.gradients import gradient_decomposition
 from capsnp.plotting.images import (
     capsule_grid,
@@ -31,6 +32,7 @@ from capsnp.plotting.usage import capsule_usage
 
 __all__ = [
     "COLOURS",
+    "Flow",
     "activations",
     "bars",
     "capsule_grid",
@@ -42,6 +44,7 @@ __all__ = [
     "energies",
     "film",
     "filters",
+    "flow_diagram",
     "gradient_decomposition",
     "negatives",
     "overlaps",
