@@ -30,7 +30,12 @@ for _command in (
     info.info,
 ):
     app.command()(_command)
-for _experiment in (experiments.conventions, experiments.overlap, experiments.compare):
+for _experiment in (
+    experiments.conventions,
+    experiments.overlap,
+    experiments.compare,
+    experiments.routings,
+):
     capsnet.app.command()(_experiment)
 for _look in (looking.diagram, looking.lamp):
     capsnet.app.command()(_look)

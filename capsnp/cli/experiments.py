@@ -139,6 +139,39 @@ def compare(
     typer.echo(f"{out / 'index.html'}")
 
 
+def routings(
+    out: OutFolder,
+    data: DataOption = None,
+    data_dir: DataDirOption = None,
+    preset: NetworkPresetOption = None,
+    train_images: TrainImagesOption = None,
+    test_images: TestImagesOption = None,
+    n_iter: PassesOption = None,
+    seeds: SeedsOption = 3,
+    backend: BackendOption = None,
+    seed: SeedOption = None,
+    config: ConfigOption = None,
+    assignments: SetOption = [],  # noqa: B006  typer copies it
+    quiet: QuietOption = False,
+    debug: DebugOption = False,  # noqa: ARG001
+) -> None:
+    """Train a network for each way to route and each squash, and show what each is worth."""
+    from capsnp.experiments.routings import compare_routings
+    from capsnp.reproduce import layers
+
+    options = _options(data, preset, train_images, test_images, n_iter, backend, seed)
+    table = compare_routings(
+        out,
+        *layers(config, options, assignments),
+        seeds=seeds,
+        data_dir=data_dir,
+        quiet=quiet,
+        say=note,
+    )
+    show([table])
+    typer.echo(f"{out / 'index.html'}")
+
+
 def _options(
     data: str | None,
     preset: str | None,

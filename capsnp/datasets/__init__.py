@@ -7,5 +7,6 @@
 from capsnp.datasets.dataset import Dataset
 from capsnp.datasets.idx import read_idx
 from capsnp.datasets.loading import NAMES, load
+from capsnp.datasets.overlap import Overlaps
 
-__all__ = ["NAMES", "Dataset", "load", "read_idx"]
+__all__ = ["NAMES", "Dataset", "Overlaps", "load", "read_idx"]

@@ -2,6 +2,7 @@
 
 from capsnp.evaluation.affine import affine_images, affine_map
 from capsnp.evaluation.baselines import FeatureControl, mean_image, pca_gaussian
+from capsnp.evaluation.calibration import brier_score, calibration_error
 from capsnp.evaluation.classifier import ImageClassifier
 from capsnp.evaluation.codes import (
     CodeScores,
@@ -68,6 +69,8 @@ __all__ = [
     "annealed_log_partition",
     "bennett",
     "binarize",
+    "brier_score",
+    "calibration_error",
     "capsule_scores",
     "class_histogram",
     "class_purity",

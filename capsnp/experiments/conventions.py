@@ -150,7 +150,7 @@ def _row(opened: NetworkRun, name: str, changes: Mapping[str, Any], seeds: int) 
     words = ", ".join(f"{key} {value}" for key, value in changes.items())
     return row | {
         "changes": words or "nothing",
-        "stopped": _told(stopped, seeds),
+        "stopped": told(stopped, seeds),
         "blank": _blank(opened, changes),
     }
 
@@ -173,13 +173,17 @@ def _blank(opened: NetworkRun, changes: Mapping[str, Any]) -> str:
     images, labels = data.train.images[first].copy(), labels_of(data.train)
     images[0] = 0.0
     training = model.training(images, np.arange(len(images)) % np.unique(labels).size)
-    return _told(
-        [stopped] if (stopped := attempt(training, "blank", quiet=True).stopped) else [], 1
-    )
+    return told([stopped] if (stopped := attempt(training, "blank", quiet=True).stopped) else [], 1)
 
 
-def _told(stopped: list[str], seeds: int) -> str:
-    """Why trainings stopped, shortly."""
+def told(stopped: list[str], seeds: int) -> str:
+    """Why trainings stopped, shortly; a dash if none did.
+
+    Examples
+    --------
+    >>> told(["capsnet, step 3: expected a finite number in W, got nan"], 1)
+    'NaN at step 3'
+    """
     if not stopped:
         return "–"
     number, where = ("NaN" if "nan" in stopped[0].lower() else "inf"), stopped[0].split(":")[0]
