@@ -90,7 +90,7 @@ def power_squash(power: float, *, temperature: float = 1.0) -> Squash:
     -----
     With :math:`t = n^p/(T^p + n^p)` the derivative's factors are t/n across the capsule and
     :math:`p\,(1 - t)\,t/n` along it. The inverse is :math:`n = T (t/(1 - t))^{1/p}`; a rounding of
-    1/p is magnified by |log t| there.
+    1/p is magnified by :math:`|\log t|` there.
 
     Examples
     --------

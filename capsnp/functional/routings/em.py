@@ -95,7 +95,7 @@ def em_route(
     on nor all off. The paper has no prior, ν = 0. Where all votes for an output agree in a
     dimension, with one input already, the variance is then 0, its logarithm infinite, and the next
     E-step 0/0; public programs add a small number in one or several places. With the prior it is
-    ν τ²/(ν + S_j). An output without any vote has μ_j = 0 and v = τ². |s_j| is cut at the
+    ν τ²/(ν + S_j). An output without any vote has μ_j = 0 and v = τ². :math:`|s_j|` is cut at the
     logarithm of the largest number, far beyond where the activation rounds to 0 or 1. Squared
     votes must be finite. The length of another squash than Sabour's is not the activation.
 
