@@ -56,7 +56,7 @@ def conventions() -> dict[str, dict[str, Any]]:
     Examples
     --------
     >>> conventions()["hauser2019"]
-    {'agreement': 'cosine', 'normalize': 'inputs'}
+    {'agreement': 'cosine', 'normalize': 'inputs', 'init_scale': 1.0}
     """
     found: dict[str, dict[str, Any]] = {}
     for name, preset in PRESETS.items():

@@ -193,6 +193,18 @@ def test_presets_run(name, images, labels):
     assert {key: CapsNet.preset(name).get_params()[key] for key in given} == given
 
 
+def test_a_mean_over_inputs_learns_from_a_wider_start():
+    train, test = load("digits", limit=300), load("digits", split="test", limit=200)
+    sizes = {"filters": 8, "primary_channels": 4, "kernel": 7, "reconstruction": 0}
+    options = sizes | {"n_iter": 3, "learning_rate": 2e-3}
+
+    def right(**start):
+        model = CapsNet.preset("hauser2019", **options, **start)
+        return model.fit(train.images, train.labels).score(test.images, test.labels)
+
+    assert right() > 0.65 > right(init_scale=0.025) + 0.1
+
+
 def test_slips_change_what_is_learnt(images, labels):
     paper, *slips = (
         CapsNet.preset(name, **TINY).fit(images, labels).weights_["W"]
