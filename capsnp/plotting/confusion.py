@@ -24,8 +24,8 @@ from capsnp.plotting._page import (
     text_width,
 )
 
-CELL = 40  # pixels
-SMALLEST = 26
+CELL = 40  # pixels at most, but for large numbers
+SIZE = 8  # of numbers, in points
 GAP = 24
 COLOURS = "Blues"
 DARK = 0.5  # share above which a number is written in white
@@ -69,7 +69,8 @@ def confusion_matrices(
     rows = [fit_label(name, 110).replace("\n", " ") for name in classes]
     left = MARGIN + 14 + LINE + max(map(text_width, rows))
     room = (MAX_WIDTH - left - MARGIN) // len(matrices) - GAP
-    cell = int(np.clip(room // J, SMALLEST, CELL))
+    largest = max(int(np.max(matrix)) for matrix in matrices.values())
+    cell = max(min(room // J, CELL), text_width(f"{largest}", size=SIZE) + 6)
     upright = max(map(text_width, rows)) > cell - 2  # names that are too wide for a column
     high = max(map(text_width, rows)) + 8 if upright else LINE + 6
     top = header_height(title) + LINE * (any(matrices) + 1)
@@ -80,7 +81,7 @@ def confusion_matrices(
     for n, (name, matrix) in enumerate(matrices.items()):
         start = left + n * (side + GAP)
         axes = axes_at(figure, start, top, side, side)
-        _fill(axes, np.asarray(matrix), small=cell < 34)
+        _fill(axes, np.asarray(matrix))
         axes.set_yticks(range(J), rows if n == 0 else [])
         axes.set_xticks(range(J), rows, rotation=90 if upright else 0)
         text_at(figure, start, top - 6, name, va="bottom", fontweight="bold")
@@ -89,14 +90,13 @@ def confusion_matrices(
     return figure
 
 
-def _fill(axes: Axes, matrix: np.ndarray, *, small: bool) -> None:
+def _fill(axes: Axes, matrix: np.ndarray) -> None:
     total = np.sum(matrix, axis=1, keepdims=True)
     shares = np.divide(matrix, total, out=np.zeros(matrix.shape), where=total > 0)
     axes.imshow(colormaps[COLOURS](0.9 * shares), aspect="auto", interpolation="nearest")
     for (row, column), count in np.ndenumerate(matrix):
         if count:
             colour = "white" if shares[row, column] > DARK else INK
-            size = (7 if small else 8) - (count > 999)
-            axes.text(column, row, f"{count}", ha="center", va="center", color=colour, size=size)
+            axes.text(column, row, f"{count}", ha="center", va="center", color=colour, size=SIZE)
     axes.tick_params(length=0)
     axes.spines[:].set_visible(True)

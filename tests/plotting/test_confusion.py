@@ -19,6 +19,13 @@ def test_counts_are_written_where_they_are_not_zero():
     assert {"full", "last"} < {text.get_text() for text in figure.texts}
 
 
+def test_long_names_stand_upright_and_do_not_touch(assert_legible):
+    names = ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Ankle boot"]
+    counts = np.full((7, 7), 1234)
+    texts = assert_legible(confusion_matrices({"all": counts, "none": counts}, names))
+    assert set(names) <= set(texts)
+
+
 def test_rows_without_examples_are_drawn():
     confusion_matrices({"": np.zeros((2, 2), int)}, NAMES)
 

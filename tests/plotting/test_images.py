@@ -103,6 +103,10 @@ def test_capsule_sweep_labels_dimensions_and_values(rng, assert_legible):
     images = rng.random((16, 11, 28, 28, 1))
     texts = assert_legible(plotting.capsule_sweep(images, np.linspace(-0.5, 0.5, 11)))
     assert {"0", "15", "−0.50", "0.00", "0.50", "dimension"} <= set(texts)
+    moves = [f"thickness +{d}.0" for d in range(16)]
+    values = np.linspace(-0.5, 0.5, 11)
+    texts = assert_legible(plotting.capsule_sweep(images, values, moves=moves))
+    assert {"thickness +0.0   0", "thickness +15.0   15"} <= set(texts)
 
 
 def test_negatives_stand_side_by_side(images, assert_legible):
@@ -133,6 +137,7 @@ def test_numbers_outside_the_unit_interval_are_cut():
         (lambda x: plotting.reconstructions(x, {"a": x[:3]}), r"rebuilt\['a'\]: expected .*N = 20"),
         (lambda x: plotting.reconstructions(x, x, labels="ab"), "labels: expected 20 .* got 2"),
         (lambda x: plotting.capsule_sweep(x[None], [0.5]), "values: expected 20 .* got 1"),
+        (lambda x: plotting.capsule_sweep(x[None], [0] * 20, moves="ab"), "moves: expected 1 .* 2"),
         (lambda x: plotting.negatives(x, x[1:]), "images_minus_x: expected .*J = 20 .* images_x"),
     ],
 )

@@ -10,8 +10,9 @@ AMOUNTS = np.asarray([-2.0, 0.0, 2.0])
 IMAGES = np.zeros((3, 8, 8, 1))
 
 
-def test_the_curve_is_what_was_measured():
+def test_the_curve_is_what_was_measured(assert_legible):
     figure = robustness({"shift": Change(AMOUNTS, np.asarray([0.2, 0.9, 0.4]), IMAGES)})
+    assert_legible(figure)
     curve = figure.axes[0].lines[0]
     np.testing.assert_array_equal(curve.get_xydata(), [[-2.0, 0.2], [0.0, 0.9], [2.0, 0.4]])
     assert figure.axes[0].get_xlabel() == "shift"
