@@ -123,7 +123,7 @@ def compare_conventions(
         section = Section(
             "conventions", table.title, {"conventions": table}, {"conventions": caption}
         )
-        finish(opened, section, {"conventions": figure}, LEAD)
+        finish(opened, section, {"conventions": figure}, LEAD, {"seeds": seeds})
     return table
 
 

@@ -103,7 +103,8 @@ def separate(
         section = Section(
             "overlap", table.title, {"overlap": table}, {"overlap": _caption()}, options
         )
-        finish(opened, section, {"overlap": _picture(model, pairs, said, test.classes)}, LEAD)
+        picture = _picture(model, pairs, said, test.classes)
+        finish(opened, section, {"overlap": picture}, LEAD, options)
     return table
 
 

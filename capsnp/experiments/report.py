@@ -114,5 +114,8 @@ def _commands(opened: NetworkRun) -> str:
             f"capsnp capsnet perturb {folder}",
             "# how it bears images that are turned, sheared, scaled and shifted",
             f"capsnp capsnet affine {folder}",
+            "# one image's way through the routing, and the routing weighting by weighting",
+            f"capsnp capsnet diagram {folder}",
+            f"capsnp capsnet lamp {folder}",
         ]
     )

@@ -110,7 +110,7 @@ def compare_routings(
         figure = plotting.bars(table, keys, spreads={"wrong": "spread"}, missing="stopped")
         caption = "Test images that are wrong, time and memory of a step, calibration."
         section = Section("routings", table.title, {"routings": table}, {"routings": caption})
-        finish(opened, section, {"routings": figure}, LEAD)
+        finish(opened, section, {"routings": figure}, LEAD, {"seeds": seeds})
     return table
 
 

@@ -6,6 +6,7 @@ for each network, a JSON file, tables as CSV, pictures and ``index.html``.
 
 import html
 import math
+import shlex
 import time
 import warnings
 from collections.abc import Mapping, Sequence
@@ -134,7 +135,13 @@ def resolved(*chosen: Mapping[str, Any]) -> NetworkSettings:
     return resolve({"preset": "small"}, *chosen)
 
 
-def finish(opened: NetworkRun, section: Section, figures: Mapping[str, Figure], lead: str) -> None:
+def finish(
+    opened: NetworkRun,
+    section: Section,
+    figures: Mapping[str, Figure],
+    lead: str,
+    options: Mapping[str, Any] | None = None,
+) -> None:
     """Write tables, pictures and the page of an experiment.
 
     Parameters
@@ -145,6 +152,8 @@ def finish(opened: NetworkRun, section: Section, figures: Mapping[str, Figure], 
         A picture for each of the section's captions.
     lead : str
         What was done, in a sentence or two.
+    options : mapping of str to object, optional
+        Of the command, beside the settings.
     """
     run, settings = opened.run, opened.settings
     keep_section(run, section, figures)
@@ -157,10 +166,31 @@ def finish(opened: NetworkRun, section: Section, figures: Mapping[str, Figure], 
             figure_html(Picture(name, text, lambda _: None))
             for name, text in section.captions.items()
         ),
+        "<h2>How to repeat</h2>",
+        f"<pre>{html.escape(command(section.name, settings, options or {}))}</pre>",
         settings_table(settings).html(),
         versions_table(run).html(),
     ]
     write_atomic(run.path("index.html"), page_html(title, body).encode())
+
+
+def command(name: str, settings: NetworkSettings, options: Mapping[str, Any]) -> str:
+    """The command that repeats an experiment.
+
+    Examples
+    --------
+    >>> command("compare", resolved({"data": "mnist", "seed": 3}), {"seeds": 2})
+    'capsnp capsnet compare --out again --data mnist --seeds 2 --set seed=3'
+    """
+    usual = resolved({"data": settings["data"], "backend": settings["backend"]})
+    words = ["capsnp", "capsnet", name, "--out", "again", "--data", settings["data"]]
+    for option, value in options.items():
+        words += [f"--{option}", f"{value}"]
+    for setting, value in settings.values.items():
+        if value != usual[setting]:
+            shown = "none" if value is None else list(value) if isinstance(value, tuple) else value
+            words += ["--set", f"{setting}={shown}"]
+    return shlex.join(words)
 
 
 def summary(values: Sequence[float]) -> tuple[float | None, float | None]:
