@@ -18,7 +18,7 @@ from capsnp.experiments.trials import attempt, begin, finish, resolved, summary
 from capsnp.functional.routings import ROUTINGS
 from capsnp.functional.squashes import SQUASHES
 from capsnp.models import CapsNet
-from capsnp.models._capsnet_training import CapsNetTraining
+from capsnp.models._capsnet_network import _own as own_of
 from capsnp.reproduce.runs import Say
 from capsnp.reproduce.settings import CAPSNET
 
@@ -31,7 +31,7 @@ COLUMNS = (
     Column("wrong", "Wrong", ".2%", "lower"),
     Column("spread", "± over seeds", ".2%"),
     Column("per_step", "ms per step", ".1f", "lower"),
-    Column("peak", "MB in a step", ".1f", "lower"),
+    Column("peak", "MB to route", ".1f", "lower"),
     Column("ece", "Calibration error", ".3f", "lower"),
     Column("brier", "Brier score", ".3f", "lower"),
     Column("stopped", "Stopped"),
@@ -155,16 +155,19 @@ def _look(opened: NetworkRun, model: CapsNet) -> dict[str, float]:
 
 
 def _peak(opened: NetworkRun, changes: Mapping[str, str]) -> float | None:
-    """The most megabytes that a gradient holds beside the weights and the data."""
+    """The most megabytes that routing a batch holds beside inputs and weights, there and back."""
     if opened.settings["backend"] != "numpy":
         return None
     data = opened.data
     model = opened.settings.network().set_params(**changes)
-    training: CapsNetTraining = model.training(data.train.images, labels_of(data.train))
-    training.gradient()  # what is made once is there
+    model.training(data.train.images, labels_of(data.train))
+    network, products = model._ready()
+    images = model._array(data.train.images[: model.batch_size])
+    x, own = network.inputs(images, products), own_of(products)
     tracemalloc.start()
     try:
-        training.gradient()
+        z, record = network.router.route(x, products["W"], **own)
+        network.router.back(x, products["W"], z, record, **own)
         return tracemalloc.get_traced_memory()[1] / 1e6
     finally:
         tracemalloc.stop()
