@@ -18,7 +18,7 @@ from capsnp.functional import length, predictions
 from capsnp.functional._checks import expect_count
 from capsnp.functional.routings import ROUTINGS
 from capsnp.models import CapsNet
-from capsnp.models._capsnet_network import ROUTING
+from capsnp.models._capsnet_network import routing_parameters
 from capsnp.reproduce.runs import Say
 from capsnp.training import track
 
@@ -147,11 +147,7 @@ def routed(
     x = host(network.inputs(model._array(images), products))
     rule, parameters = ROUTINGS[model.routing], model.get_params(deep=False)
     options = {name: parameters[name] for name in rule.options if name in parameters}
-    own = {
-        name.removeprefix(ROUTING): host(value)
-        for name, value in products.items()
-        if name.startswith(ROUTING)
-    }
+    own = {name: host(value) for name, value in routing_parameters(products).items()}
     W = host(products["W"])
     found = []
     for n in range(1, iterations + 1):

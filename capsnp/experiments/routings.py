@@ -18,7 +18,7 @@ from capsnp.experiments.trials import attempt, begin, finish, resolved, summary
 from capsnp.functional.routings import ROUTINGS
 from capsnp.functional.squashes import SQUASHES
 from capsnp.models import CapsNet
-from capsnp.models._capsnet_network import _own as own_of
+from capsnp.models._capsnet_network import routing_parameters
 from capsnp.reproduce.runs import Say
 from capsnp.reproduce.settings import CAPSNET
 
@@ -102,8 +102,8 @@ def compare_routings(
         n = len(opened.data.test)
         notes = (
             f"{len(opened.data.train)} training images, {settings[f'{CAPSNET}.n_iter']} passes, "
-            f"{n} test images, {seeds} seed{'s' if seeds > 1 else ''}. MB: the most that a step "
-            "holds beside the weights, NumPy only.",
+            f"{n} test images, {seeds} seed{'s' if seeds > 1 else ''}. MB: the most that "
+            "routing a batch there and back holds beside its inputs and W, NumPy only.",
         )
         table = Table("Ways to route, and to squash", COLUMNS, rows, notes)
         keys = ("wrong", "per_step", "peak", "ece")
@@ -163,7 +163,7 @@ def _peak(opened: NetworkRun, changes: Mapping[str, str]) -> float | None:
     model.training(data.train.images, labels_of(data.train))
     network, products = model._ready()
     images = model._array(data.train.images[: model.batch_size])
-    x, own = network.inputs(images, products), own_of(products)
+    x, own = network.inputs(images, products), routing_parameters(products)
     tracemalloc.start()
     try:
         z, record = network.router.route(x, products["W"], **own)

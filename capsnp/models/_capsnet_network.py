@@ -197,7 +197,7 @@ class Network:
     def capsules(self, images: Array, products: Mapping[str, Array]) -> Array:
         """Images (B, H, W, C) to class capsules v (B, J, D)."""
         x = self.inputs(images, products)
-        z, _ = self.router.route(x, products["W"], **_own(products))
+        z, _ = self.router.route(x, products["W"], **routing_parameters(products))
         return self.norm.squash(z)
 
     def rebuild(self, v: Array, mask: Array, products: Mapping[str, Array]) -> Array:
@@ -276,7 +276,12 @@ class Network:
         """
         xp = namespace(images=images, targets=targets)
         first, second, norm = self.first, self.second, self.norm
-        w1, w2, W, own = products["filters1"], products["filters2"], products["W"], _own(products)
+        w1, w2, W, own = (
+            products["filters1"],
+            products["filters2"],
+            products["W"],
+            routing_parameters(products),
+        )
         mask = targets if mask is None else mask
         originals = images if originals is None else originals
 
@@ -338,7 +343,7 @@ class Network:
         return xp.permute_dims(xp.reshape(capsules, (n, channels, rows, columns)), (0, 2, 3, 1))
 
 
-def _own(products: Mapping[str, Array]) -> dict[str, Array]:
+def routing_parameters(products: Mapping[str, Array]) -> dict[str, Array]:
     """The routing's own parameters."""
     return {
         name.removeprefix(ROUTING): value
