@@ -66,7 +66,7 @@ def overlaps(groups: Mapping[str, Mapping[str, Any]], *, title: str = "Two in on
         columns = max(len(group["labels"]) for group in groups.values())
         width = max(cell_width(images.shape[2], columns), zoom * images.shape[2])
         labels = [
-            "\n".join(fit_label(line, width + 20).replace("\n", " ") for line in label.split("\n"))
+            "\n".join(fit_label(line, width) for line in label.split("\n"))
             for label in group["labels"]
         ]
         marked = [f"{name}: {ROWS[0]}", *ROWS[1:]]

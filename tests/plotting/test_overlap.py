@@ -24,6 +24,13 @@ def test_both_are_in_colours_of_their_own(group, assert_legible):
     assert (picture[..., 0] != picture[..., 1]).any()
 
 
+def test_long_names_do_not_meet(rng, assert_legible):
+    images = rng.random((12, 36, 36, 1))
+    labels = ["Pullover, Ankle boot\n→ T-shirt/top, Sneaker"] * 12
+    group = {"images": images, "truth": [images] * 2, "rebuilt": [images] * 2, "labels": labels}
+    assert_legible(plotting.overlaps({"wrong": group}))
+
+
 def test_what_does_not_fit(group):
     with pytest.raises(OptionError, match="groups: expected at least one"):
         plotting.overlaps({})
