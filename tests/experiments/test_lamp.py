@@ -10,7 +10,7 @@ from capsnp import CapsNet
 from capsnp.datasets import load
 from capsnp.errors import OptionError
 from capsnp.experiments import train_network
-from capsnp.experiments.lamp import under_lamp
+from capsnp.experiments.lamp import SHORT, under_lamp
 from capsnp.functional import predictions, squash
 
 N = 6
@@ -38,7 +38,7 @@ def test_numbers_are_those_of_loops(seen, bars):
         c = np.exp(b) / np.exp(b).sum(axis=axis, keepdims=True)
         z = np.einsum("bij,bijd->bjd", c, votes)
         v = np.asarray(squash(z))
-        entropy, agreement, wrong, own, other = [], [], [], [], []
+        entropy, agreement, others, wrong, own, other = [], [], [], [], [], []
         for k, label in enumerate(test.labels):
             rows = c[k].T if model.normalize == "inputs" else c[k]
             entropy += [-sum(p * math.log(p) for p in row) / math.log(len(row)) for row in rows]
@@ -46,14 +46,16 @@ def test_numbers_are_those_of_loops(seen, bars):
             own.append(lengths[label])
             other.append(np.delete(lengths, label).max())
             wrong.append(np.argmax(lengths) != label)
-            cosines = [
-                votes[k, i, label] @ z[k, label]
-                / (np.linalg.norm(votes[k, i, label]) * np.linalg.norm(z[k, label]))
-                for i in range(I)
-            ]  # fmt: skip
-            agreement.append(np.average(cosines, weights=c[k, :, label]))
+            for j in range(J):
+                u, sums = votes[k, :, j], z[k, j]
+                cosines = u @ sums / np.linalg.norm(u, axis=1) / np.linalg.norm(sums)
+                mine = np.average(cosines, weights=c[k, :, j])
+                (agreement if j == label else others).append(mine)
         assert row["entropy"] == pytest.approx(np.mean(entropy))
         assert row["agreement"] == pytest.approx(np.mean(agreement))
+        assert row["agreement_others"] == pytest.approx(np.mean(others))
+        dead = np.linalg.norm(v, axis=2).max(axis=0) <= SHORT
+        assert row["dead"] == np.sum(dead)
         assert row["wrong"] == pytest.approx(np.mean(wrong))
         assert row["length"] == pytest.approx(np.mean(own))
         assert row["length_others"] == pytest.approx(np.mean(other))
