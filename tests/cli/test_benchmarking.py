@@ -26,7 +26,7 @@ def _no_time_to_settle(monkeypatch):
         ("decoder", 2),
         ("autoencoder", 1),
         ("rbm", 2),
-        ("capsnet", 1),
+        ("capsnet", 2),
     ],
 )
 def test_rows_on_the_terminal_and_in_a_file(work, cases, tmp_path, capsnp):
